@@ -1,0 +1,66 @@
+//! One call of a function: a batch of messages for one address with the state it needs, and its
+//! answer.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use bytes::Bytes;
+use compact_str::CompactString;
+
+use crate::{Address, Effects, Message};
+
+/// A batch of messages for `target`, in order, with the present values of the registered states.
+#[derive(Clone, Debug)]
+pub struct Invocation {
+    pub target: Address,
+    /// The states known of this function type, in the order of `state`.
+    pub specs: Arc<[StateSpec]>,
+    /// One entry per spec: the value's bytes, or `None` where it is unset, deleted or expired.
+    pub state: Vec<Option<Bytes>>,
+    /// At least one; applied in order against the one copy of the state.
+    pub messages: Vec<Arc<Message>>,
+}
+
+/// A registered value state of a function type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StateSpec {
+    pub name: CompactString,
+    pub typename: CompactString,
+    pub expiration: Expiration,
+}
+
+/// When a state value expires.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum Expiration {
+    #[default]
+    Never,
+    /// This long after the last write, in milliseconds.
+    AfterWrite(u64),
+    /// This long after the last invocation that could have read it, in milliseconds.
+    AfterInvoke(u64),
+}
+
+/// What a function answers.
+#[derive(Clone, Debug)]
+pub enum Response {
+    /// It ran; these are its effects.
+    Effects(Effects),
+    /// It did not run: it needs these states as well, and is called again with them.
+    Incomplete(Vec<StateSpec>),
+}
+
+/// Why a function could not be run. It blocks its own address only.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+#[error("{message}")]
+pub struct InvokeError {
+    /// Names the endpoint or function, what was expected and what came.
+    pub message: String,
+    /// The function asked to be left alone for so long (HTTP `Retry-After`).
+    pub retry_after: Option<Duration>,
+}
+
+impl InvokeError {
+    pub fn new(message: impl Into<String>) -> Self {
+        Self { message: message.into(), retry_after: None }
+    }
+}

@@ -1,0 +1,21 @@
+//! What Dormouse, its functions and its modules agree on: addresses, typed values, messages, the
+//! effects of an invocation, and the StateFun wire protocol. A leaf crate: no I/O, no runtime.
+//!
+//! Read in this order: [`function_type`] → [`address`] → [`value`] → [`message`] → [`invocation`] →
+//! [`effects`]; the wire forms are in [`wire`], the primitive types in [`types`].
+
+pub mod address;
+pub mod effects;
+pub mod function_type;
+pub mod invocation;
+pub mod message;
+pub mod partition;
+pub mod value;
+
+pub use address::{Address, ID_BYTES_MAX};
+pub use effects::{Delayed, Effects, EgressRecord, StateMutation};
+pub use function_type::{FunctionType, ParseTypeNameError, TypeName};
+pub use invocation::{Expiration, Invocation, InvokeError, Response, StateSpec};
+pub use message::Message;
+pub use partition::{Partition, partition_of};
+pub use value::{Metadata, TypedValue};

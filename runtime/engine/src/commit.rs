@@ -1,0 +1,155 @@
+//! The atomic batch that a shard hands to its store, in the form in which it is logged.
+
+use bytes::Bytes;
+use dormouse_protocol::Partition;
+
+use crate::codec::{Reader, put_bytes};
+
+/// Who may write a partition: compared for equality in each commit.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Fence {
+    pub counter: u64,
+    pub nonce: u128,
+}
+
+/// One atomic batch: all of it or nothing becomes durable.
+#[derive(Clone, Debug, Default)]
+pub struct Commit {
+    /// This shard's number for the commit, growing by one; names it in acknowledgements.
+    pub number: u64,
+    /// Each partition that the commit touches, once. Empty for a commit that only waits for what was
+    /// appended before it (a reply of an invocation that wrote nothing).
+    pub parts: Vec<PartMeta>,
+    /// Puts and deletes; every key begins with its space and partition (see [`crate::keys`]).
+    pub ops: OpBuffer,
+    /// Outbox entries that their receivers have taken. A store whose one log holds both sides does
+    /// not write these: the receiver's mark is the trim.
+    pub trims: Vec<Trim>,
+}
+
+/// What a commit says of one partition.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct PartMeta {
+    pub partition: Partition,
+    pub fence: Fence,
+    /// One more than the sequence number of the partition's commit before this one.
+    pub seq: u64,
+    /// The partition's own time in milliseconds since 1970; never falls.
+    pub time_ms: u64,
+    /// The highest arrival number given out.
+    pub arrival: u64,
+}
+
+/// Outbox entries of channel `from` → `to` numbered at most `upto` are confirmed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Trim {
+    pub from: Partition,
+    pub to: Partition,
+    pub upto: u64,
+}
+
+/// What a store knows of a partition when it is opened.
+#[derive(Clone, Debug, Default)]
+pub struct Opened {
+    /// `None` for a partition that never committed.
+    pub meta: Option<PartMeta>,
+    /// All rows of the partition's [`crate::keys::SPACE_META`] space, in key order.
+    pub rows: Vec<(Bytes, Bytes)>,
+}
+
+/// One operation of a commit. Absolute: applying it twice is the same as once.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Op<'a> {
+    Put { key: &'a [u8], value: &'a [u8] },
+    Delete { key: &'a [u8] },
+}
+
+const TAG_PUT: u8 = 1;
+const TAG_DELETE: u8 = 2;
+
+/// Operations, encoded one after the other: tag, key length and key, and for a put value length and
+/// value (lengths are varints). This is also their form in the log.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct OpBuffer {
+    bytes: Vec<u8>,
+    count: usize,
+}
+
+impl OpBuffer {
+    pub fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.bytes.push(TAG_PUT);
+        put_bytes(&mut self.bytes, key);
+        put_bytes(&mut self.bytes, value);
+        self.count += 1;
+    }
+
+    pub fn delete(&mut self, key: &[u8]) {
+        self.bytes.push(TAG_DELETE);
+        put_bytes(&mut self.bytes, key);
+        self.count += 1;
+    }
+
+    /// Number of operations.
+    #[must_use]
+    pub fn len(&self) -> usize {
+        self.count
+    }
+
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.count == 0
+    }
+
+    #[must_use]
+    pub fn as_bytes(&self) -> &[u8] {
+        &self.bytes
+    }
+
+    /// The operations in order.
+    pub fn iter(&self) -> OpIter<'_> {
+        OpIter::new(&self.bytes)
+    }
+}
+
+/// Iterates over encoded operations; stops for good at the first damaged one.
+#[derive(Clone, Debug)]
+pub struct OpIter<'a> {
+    reader: Reader<'a>,
+    damaged: bool,
+}
+
+impl<'a> OpIter<'a> {
+    #[must_use]
+    pub fn new(bytes: &'a [u8]) -> Self {
+        Self { reader: Reader::new(bytes), damaged: false }
+    }
+
+    /// Whether iteration ended before the end of the bytes.
+    #[must_use]
+    pub fn is_damaged(&self) -> bool {
+        self.damaged
+    }
+
+    fn read(&mut self) -> Option<Op<'a>> {
+        let tag = self.reader.u8("tag").ok()?;
+        let key = self.reader.bytes("key").ok()?;
+        match tag {
+            TAG_PUT => Some(Op::Put { key, value: self.reader.bytes("value").ok()? }),
+            TAG_DELETE => Some(Op::Delete { key }),
+            _ => None,
+        }
+    }
+}
+
+impl<'a> Iterator for OpIter<'a> {
+    type Item = Op<'a>;
+
+    fn next(&mut self) -> Option<Op<'a>> {
+        if self.damaged || self.reader.is_empty() {
+            return None;
+        }
+        let op = self.read();
+        self.damaged = op.is_none();
+        op
+    }
+}
