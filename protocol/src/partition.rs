@@ -34,7 +34,11 @@ pub fn partition_of(address: &Address, partitions: u16) -> Partition {
     let function_type = address.function_type;
     let is_request =
         function_type.name() == REQUEST_NAME && function_type.namespace() == HTTP_NAMESPACE;
-    let placed_by = if is_request { request_target_id(id).unwrap_or(id) } else { id };
+    let placed_by = if is_request {
+        request_target_id(id).unwrap_or(id)
+    } else {
+        id
+    };
     let hash = xxhash_rust::xxh3::xxh3_64(placed_by.as_bytes());
     Partition((hash % u64::from(partitions)) as u16)
 }
@@ -51,7 +55,11 @@ mod tests {
     use crate::FunctionType;
 
     fn place(function: &str, id: &str) -> u16 {
-        partition_of(&Address::new(FunctionType::parse(function).unwrap(), id), 128).0
+        partition_of(
+            &Address::new(FunctionType::parse(function).unwrap(), id),
+            128,
+        )
+        .0
     }
 
     #[test]
@@ -70,7 +78,13 @@ mod tests {
 
     #[test]
     fn a_durable_request_lives_with_its_target() {
-        assert_eq!(place("dormouse.http/request", "3:Bob:example/person:key:1"), place("a/b", "Bob"));
-        assert_eq!(place("dormouse.http/request", "5:a:b:c:example/person:k"), place("a/b", "a:b:c"));
+        assert_eq!(
+            place("dormouse.http/request", "3:Bob:example/person:key:1"),
+            place("a/b", "Bob")
+        );
+        assert_eq!(
+            place("dormouse.http/request", "5:a:b:c:example/person:k"),
+            place("a/b", "a:b:c")
+        );
     }
 }

@@ -42,7 +42,10 @@ pub const SPACES: [u8; 7] = [
 /// Whether rows of this space are scanned in order (queues and timers) rather than read by key.
 #[must_use]
 pub fn is_ordered(space: u8) -> bool {
-    matches!(space, SPACE_PENDING | SPACE_DUE | SPACE_OUTBOX | SPACE_EGRESS)
+    matches!(
+        space,
+        SPACE_PENDING | SPACE_DUE | SPACE_OUTBOX | SPACE_EGRESS
+    )
 }
 
 /// Whether a key of this space is never used a second time after its delete.
@@ -158,16 +161,44 @@ pub fn egress_head(key: &mut Vec<u8>, partition: Partition, outbox: &str) {
 /// A key taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key<'a> {
-    Mark { sender: Partition },
-    OutboxHead { receiver: Partition },
-    EgressHead { outbox: &'a str },
-    Source { source: &'a [u8] },
-    State { id: &'a str, function_type: &'a str, name: &'a str },
-    Pending { id: &'a str, function_type: &'a str, arrival: u64 },
-    Due { due_ms: u64, arrival: u64 },
-    Token { id: &'a str, token: &'a str },
-    Outbox { receiver: Partition, number: u64 },
-    Egress { outbox: &'a str, number: u64 },
+    Mark {
+        sender: Partition,
+    },
+    OutboxHead {
+        receiver: Partition,
+    },
+    EgressHead {
+        outbox: &'a str,
+    },
+    Source {
+        source: &'a [u8],
+    },
+    State {
+        id: &'a str,
+        function_type: &'a str,
+        name: &'a str,
+    },
+    Pending {
+        id: &'a str,
+        function_type: &'a str,
+        arrival: u64,
+    },
+    Due {
+        due_ms: u64,
+        arrival: u64,
+    },
+    Token {
+        id: &'a str,
+        token: &'a str,
+    },
+    Outbox {
+        receiver: Partition,
+        number: u64,
+    },
+    Egress {
+        outbox: &'a str,
+        number: u64,
+    },
 }
 
 /// Takes a key apart; the inverse of the functions above.
@@ -179,18 +210,30 @@ pub fn parse(key: &[u8]) -> Result<(Partition, Key<'_>), DecodeError> {
         SPACE_META => parse_meta(&mut reader)?,
         SPACE_STATE => {
             let (id, function_type) = (u16_str(&mut reader)?, u16_str(&mut reader)?);
-            Key::State { id, function_type, name: utf8(reader.rest())? }
+            Key::State {
+                id,
+                function_type,
+                name: utf8(reader.rest())?,
+            }
         }
         SPACE_PENDING => {
             let (id, function_type) = (u16_str(&mut reader)?, u16_str(&mut reader)?);
-            Key::Pending { id, function_type, arrival: reader.u64_be("arrival")? }
+            Key::Pending {
+                id,
+                function_type,
+                arrival: reader.u64_be("arrival")?,
+            }
         }
-        SPACE_DUE => {
-            Key::Due { due_ms: reader.u64_be("due time")?, arrival: reader.u64_be("arrival")? }
-        }
+        SPACE_DUE => Key::Due {
+            due_ms: reader.u64_be("due time")?,
+            arrival: reader.u64_be("arrival")?,
+        },
         SPACE_TOKEN => {
             let id = u16_str(&mut reader)?;
-            Key::Token { id, token: utf8(reader.rest())? }
+            Key::Token {
+                id,
+                token: utf8(reader.rest())?,
+            }
         }
         SPACE_OUTBOX => Key::Outbox {
             receiver: Partition(reader.u16_be("receiver")?),
@@ -199,20 +242,37 @@ pub fn parse(key: &[u8]) -> Result<(Partition, Key<'_>), DecodeError> {
         SPACE_EGRESS => {
             let len = reader.u8("outbox name")?;
             let outbox = utf8(reader.take(usize::from(len), "outbox name")?)?;
-            Key::Egress { outbox, number: reader.u64_be("number")? }
+            Key::Egress {
+                outbox,
+                number: reader.u64_be("number")?,
+            }
         }
-        _ => return Err(DecodeError { expected: "a known space" }),
+        _ => {
+            return Err(DecodeError {
+                expected: "a known space",
+            });
+        }
     };
     Ok((partition, parsed))
 }
 
 fn parse_meta<'a>(reader: &mut Reader<'a>) -> Result<Key<'a>, DecodeError> {
     match reader.u8("kind of meta row")? {
-        b'i' => Ok(Key::Mark { sender: Partition(reader.u16_be("sender")?) }),
-        b'o' => Ok(Key::OutboxHead { receiver: Partition(reader.u16_be("receiver")?) }),
-        b'e' => Ok(Key::EgressHead { outbox: utf8(reader.rest())? }),
-        b'x' => Ok(Key::Source { source: reader.rest() }),
-        _ => Err(DecodeError { expected: "a known kind of meta row" }),
+        b'i' => Ok(Key::Mark {
+            sender: Partition(reader.u16_be("sender")?),
+        }),
+        b'o' => Ok(Key::OutboxHead {
+            receiver: Partition(reader.u16_be("receiver")?),
+        }),
+        b'e' => Ok(Key::EgressHead {
+            outbox: utf8(reader.rest())?,
+        }),
+        b'x' => Ok(Key::Source {
+            source: reader.rest(),
+        }),
+        _ => Err(DecodeError {
+            expected: "a known kind of meta row",
+        }),
     }
 }
 

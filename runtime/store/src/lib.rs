@@ -33,9 +33,16 @@ pub enum StoreError {
     #[error("{path}: {problem}", path = path.display())]
     Incompatible { path: PathBuf, problem: String },
     #[error("{path} at offset {offset}: damaged: {problem}", path = path.display())]
-    Damaged { path: PathBuf, offset: u64, problem: String },
+    Damaged {
+        path: PathBuf,
+        offset: u64,
+        problem: String,
+    },
     #[error("{path}: {source}", path = path.display())]
-    Io { path: PathBuf, source: Arc<std::io::Error> },
+    Io {
+        path: PathBuf,
+        source: Arc<std::io::Error>,
+    },
     /// A write or sync failed: nothing is accepted any more, the process has to restart.
     #[error("the store stopped after a failed write: {cause}")]
     Poisoned { cause: String },

@@ -1,0 +1,146 @@
+//! Where messages enter. An ingress runs on every shard's thread, each through a [`Lane`] of its own,
+//! so that a request and the function it is for need not change threads.
+
+use std::fmt::Debug;
+use std::future::Future;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use dormouse_protocol::{Address, FunctionType, Message, TypedValue};
+
+/// A future that stays on its thread.
+pub type LocalFuture<T> = Pin<Box<dyn Future<Output = T>>>;
+
+/// Why an ingress or egress cannot be opened: one clear line, naming the address or file.
+#[derive(Clone, Debug, thiserror::Error)]
+#[error("{0}")]
+pub struct OpenError(pub String);
+
+/// A source of messages, bound by a module.
+pub trait Ingress: Debug + Send + Sync {
+    /// Binds sockets, once, before anything is served. Answers where it listens, to be printed
+    /// (`http://127.0.0.1:8080`), when that means something.
+    fn open(&self) -> Result<Option<String>, OpenError>;
+
+    /// Serves on one shard's thread until [`Lane::stopped`]; then stops taking, finishes what it has
+    /// taken, and returns. Called once per lane, inside of a tokio `LocalSet`.
+    fn serve(self: Arc<Self>, lane: Lane) -> LocalFuture<()>;
+}
+
+/// Why a message was not accepted.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum SubmitError {
+    /// Nobody serves the target's type: nothing was accepted.
+    #[error("no function is registered for {0}")]
+    Unserved(FunctionType),
+    /// The process is stopping: nothing was accepted.
+    #[error("the runtime is stopping")]
+    Stopping,
+    /// The store failed before it acknowledged: the message may or may not have been accepted.
+    #[error("the message could not be made durable: {0}")]
+    NotDurable(String),
+}
+
+/// An ingress's way into the runtime, on one shard's thread.
+#[derive(Clone, Debug)]
+pub struct Lane {
+    backend: Rc<dyn LaneBackend>,
+}
+
+impl Lane {
+    /// Used by the runtime and by test kits.
+    #[must_use]
+    pub fn new(backend: Rc<dyn LaneBackend>) -> Self {
+        Self { backend }
+    }
+
+    /// This lane's number, below [`Lane::count`].
+    #[must_use]
+    pub fn index(&self) -> usize {
+        self.backend.index()
+    }
+
+    /// How many lanes there are: one per shard.
+    #[must_use]
+    pub fn count(&self) -> usize {
+        self.backend.count()
+    }
+
+    /// Whether some function or endpoint serves this type.
+    #[must_use]
+    pub fn serves(&self, function_type: FunctionType) -> bool {
+        self.backend.serves(function_type)
+    }
+
+    /// Waits until `bytes` of memory for a message in the making are free; they are given back when
+    /// the guard is dropped. To be held while a body is read and until it is submitted.
+    pub async fn admit(&self, bytes: usize) -> Admission {
+        self.backend.admit(bytes).await
+    }
+
+    /// Accepts a message; resolves when it is durable, with everything it was accepted with. Waits
+    /// first while the runtime's backlog is at its bound. Once polled it goes on even when dropped.
+    pub async fn submit(&self, message: Message) -> Result<(), SubmitError> {
+        self.backend.submit(message).await
+    }
+
+    /// A volatile address that a function can answer to: give it as the message's `caller`.
+    #[must_use]
+    pub fn reply(&self) -> Reply {
+        self.backend.reply()
+    }
+
+    /// Resolves when the process is asked to stop.
+    pub async fn stopped(&self) {
+        self.backend.stopped().await;
+    }
+}
+
+/// Memory held for a message in the making.
+pub struct Admission(Option<Box<dyn FnOnce()>>);
+
+impl Admission {
+    #[must_use]
+    pub fn new(release: Box<dyn FnOnce()>) -> Self {
+        Self(Some(release))
+    }
+}
+
+impl Drop for Admission {
+    fn drop(&mut self) {
+        if let Some(release) = self.0.take() {
+            release();
+        }
+    }
+}
+
+impl Debug for Admission {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        f.write_str("Admission")
+    }
+}
+
+/// A waiting reply. Dropping it gives the address up; what comes later is counted and dropped.
+pub struct Reply {
+    pub address: Address,
+    /// The first message sent to the address, once the commit that holds it is durable.
+    pub value: LocalFuture<TypedValue>,
+}
+
+impl Debug for Reply {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        write!(f, "Reply({})", self.address)
+    }
+}
+
+/// What a runtime (or a test kit) implements behind [`Lane`].
+pub trait LaneBackend: Debug {
+    fn index(&self) -> usize;
+    fn count(&self) -> usize;
+    fn serves(&self, function_type: FunctionType) -> bool;
+    fn admit(&self, bytes: usize) -> LocalFuture<Admission>;
+    fn submit(&self, message: Message) -> LocalFuture<Result<(), SubmitError>>;
+    fn reply(&self) -> Reply;
+    fn stopped(&self) -> LocalFuture<()>;
+}

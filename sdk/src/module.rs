@@ -1,0 +1,94 @@
+//! How a module plugs into an application: binders of component kinds, found at link time.
+
+use std::sync::Arc;
+
+use dormouse_protocol::TypeName;
+
+use crate::egress::Egress;
+use crate::function::FunctionProvider;
+use crate::ingress::Ingress;
+use crate::manifest::{Diagnostics, Node, Span};
+
+/// Understands one kind of component. Submitted by [`crate::register_binder!`].
+#[derive(Clone, Copy, Debug)]
+pub struct Binder {
+    /// The `kind` it understands, e.g. `io.statefun.endpoints.v2/http`.
+    pub kind: &'static str,
+    /// One line for people.
+    pub summary: &'static str,
+    /// Reads the component's `spec`, reports everything that is wrong with it, and binds what it
+    /// describes. Opens nothing and connects to nothing.
+    pub bind: fn(&Component, &mut Bindings, &mut Diagnostics),
+}
+
+inventory::collect!(Binder);
+
+/// Registers a [`Binder`] of the crate that calls it.
+#[macro_export]
+macro_rules! register_binder {
+    ($binder:expr) => {
+        $crate::module::private::inventory::submit! { $binder }
+    };
+}
+
+#[doc(hidden)]
+pub mod private {
+    pub use inventory;
+}
+
+/// One document of a manifest.
+#[derive(Clone, Debug)]
+pub struct Component {
+    pub kind: String,
+    pub span: Span,
+    pub spec: Node,
+}
+
+impl Component {
+    /// Kinds of Dormouse's own are strict; manifests of `io.statefun.*` kinds with stray fields are in
+    /// use, so there an unknown field is only a warning.
+    #[must_use]
+    pub fn is_strict(&self) -> bool {
+        !self.kind.starts_with("io.statefun.")
+    }
+}
+
+/// What the components of an application bind. Names are checked for duplicates by the runtime.
+#[derive(Debug, Default)]
+pub struct Bindings {
+    pub functions: Vec<FunctionBinding>,
+    pub ingresses: Vec<IngressBinding>,
+    pub egresses: Vec<EgressBinding>,
+}
+
+/// Which function types a provider serves.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum FunctionTarget {
+    Exact(TypeName),
+    /// `<namespace>/*`; an exact binding wins over it.
+    Namespace(String),
+}
+
+/// Function types served by a provider.
+#[derive(Debug)]
+pub struct FunctionBinding {
+    pub span: Span,
+    pub target: FunctionTarget,
+    pub provider: Arc<dyn FunctionProvider>,
+    /// For people: where it is served, e.g. the URL template.
+    pub served_at: String,
+}
+
+#[derive(Debug)]
+pub struct IngressBinding {
+    pub span: Span,
+    pub id: TypeName,
+    pub ingress: Arc<dyn Ingress>,
+}
+
+#[derive(Debug)]
+pub struct EgressBinding {
+    pub span: Span,
+    pub id: TypeName,
+    pub egress: Arc<dyn Egress>,
+}
