@@ -1,6 +1,8 @@
 //! A YAML document as written: nodes that know their line, and readers which report everything that
 //! is wrong at once instead of stopping at the first mistake.
 
+pub mod values;
+
 use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
