@@ -1,0 +1,12 @@
+//! The imperative shell around the engine: everything that reads files, binds sockets and starts
+//! threads. It names no connector: modules are found at link time.
+//!
+//! Read in this order: [`yaml`] (text → nodes with positions) → [`manifest`] (files → components) →
+//! [`registry`] (what is linked) → [`plan`] (what is served) → [`settings`] → [`metrics`].
+
+pub mod manifest;
+pub mod metrics;
+pub mod plan;
+pub mod registry;
+pub mod settings;
+pub mod yaml;

@@ -1,0 +1,172 @@
+//! Manifest files: text → documents → components. Every file is read to its end before anything is
+//! reported, so that one run shows everything that is wrong.
+
+use std::fs::File;
+use std::io::{self, Read};
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use dormouse_sdk::manifest::{Diagnostics, Node, NodeValue, Span, list, nearest};
+use dormouse_sdk::module::Component;
+
+use crate::yaml;
+
+/// Longest manifest or configuration file, in bytes.
+pub const FILE_BYTES_MAX: u64 = 4 * 1024 * 1024;
+
+/// The components of all files, in the order written.
+#[derive(Debug)]
+pub struct Manifest {
+    pub components: Vec<Component>,
+    /// Where a finding goes that concerns the whole application: the first file's beginning.
+    pub start: Span,
+}
+
+/// The keys of a document.
+const KEYS: [&str; 2] = ["kind", "spec"];
+
+/// Reads all files. What is wrong goes to `diagnostics`.
+#[must_use]
+pub fn read(files: &[PathBuf], diagnostics: &mut Diagnostics) -> Manifest {
+    let mut components = Vec::new();
+    for file in files {
+        for document in documents(file, diagnostics) {
+            components.extend(component(&document, diagnostics));
+        }
+    }
+    let first = files.first().map_or(Path::new("module.yaml"), |f| f);
+    Manifest {
+        components,
+        start: beginning(&Arc::from(first)),
+    }
+}
+
+/// The documents of one YAML file that could be read.
+#[must_use]
+pub fn documents(path: &Path, diagnostics: &mut Diagnostics) -> Vec<Node> {
+    let file: Arc<Path> = Arc::from(path);
+    match text(path) {
+        Ok(text) => yaml::parse(&file, &text, diagnostics),
+        Err(Unreadable { line, problem }) => {
+            let span = Span {
+                line,
+                ..beginning(&file)
+            };
+            diagnostics.error(&span, problem);
+            Vec::new()
+        }
+    }
+}
+
+struct Unreadable {
+    line: usize,
+    problem: String,
+}
+
+fn text(path: &Path) -> Result<String, Unreadable> {
+    let whole = |problem: String| Unreadable { line: 1, problem };
+    let bytes = bytes(path).map_err(|error| whole(format!("cannot be read: {error}")))?;
+    if bytes.len() as u64 > FILE_BYTES_MAX {
+        let problem = format!("is longer than {FILE_BYTES_MAX} bytes; split it into several files");
+        return Err(whole(problem));
+    }
+    String::from_utf8(bytes).map_err(|error| {
+        let good = &error.as_bytes()[..error.utf8_error().valid_up_to()];
+        Unreadable {
+            line: 1 + good.iter().filter(|byte| **byte == b'\n').count(),
+            problem: "is not UTF-8 text here; save the file as UTF-8".to_owned(),
+        }
+    })
+}
+
+/// At most one byte more than a file may have.
+fn bytes(path: &Path) -> io::Result<Vec<u8>> {
+    let mut bytes = Vec::new();
+    File::open(path)?
+        .take(FILE_BYTES_MAX + 1)
+        .read_to_end(&mut bytes)?;
+    Ok(bytes)
+}
+
+fn beginning(file: &Arc<Path>) -> Span {
+    Span {
+        file: Arc::clone(file),
+        line: 1,
+        column: 1,
+    }
+}
+
+/// The component of a document; `None` for an empty one, and for one without a kind (reported).
+fn component(document: &Node, diagnostics: &mut Diagnostics) -> Option<Component> {
+    if document.is_null() {
+        return None;
+    }
+    let NodeValue::Map(entries) = &document.value else {
+        let found = document.describe();
+        let message = format!("expected a map with `kind` and `spec`, found {found}");
+        diagnostics.error(&document.span, message);
+        return None;
+    };
+    if document.get("kind").is_none() && document.get("version").is_some() {
+        diagnostics.error(
+            &document.span,
+            "this is StateFun's old single-document format (`version: \"3.0\"`), which is not \
+             supported; write each endpoint, ingress and egress as a document of its own with \
+             `kind` and `spec`, separated by `---`",
+        );
+        return None;
+    }
+    let kind = kind_of(document, diagnostics);
+    let tolerant = kind.is_some_and(|(_, kind)| kind.starts_with("io.statefun."));
+    for (key, _) in entries {
+        report_stray(key, tolerant, diagnostics);
+    }
+    let spec = document.get("spec").filter(|spec| !spec.is_null());
+    if spec.is_none() {
+        let message = "missing field `spec`: expected a map with the settings of this component";
+        diagnostics.error(&document.span, message);
+    }
+    let (span, kind) = kind?;
+    Some(Component {
+        kind: kind.to_owned(),
+        span: span.clone(),
+        spec: spec?.clone(),
+    })
+}
+
+fn kind_of<'d>(document: &'d Node, diagnostics: &mut Diagnostics) -> Option<(&'d Span, &'d str)> {
+    let Some(kind) = document.get("kind").filter(|kind| !kind.is_null()) else {
+        let message =
+            "missing field `kind`: expected a kind such as `io.statefun.endpoints.v2/http`";
+        diagnostics.error(&document.span, message);
+        return None;
+    };
+    let Some(text) = kind.as_text() else {
+        let found = kind.describe();
+        let message = format!("kind: expected text such as `namespace/name`, found {found}");
+        diagnostics.error(&kind.span, message);
+        return None;
+    };
+    Some((&kind.span, text))
+}
+
+fn report_stray(key: &Node, tolerant: bool, diagnostics: &mut Diagnostics) {
+    let Some(name) = key.as_text() else {
+        let message = format!("expected a field name, found {}", key.describe());
+        diagnostics.error(&key.span, message);
+        return;
+    };
+    if KEYS.contains(&name) {
+        return;
+    }
+    let hint = match nearest(name, &KEYS) {
+        Some(known) => format!("did you mean `{known}`?"),
+        None => format!("a document has {}", list(&KEYS)),
+    };
+    let message = format!("unknown field `{name}`; {hint}");
+    if tolerant {
+        diagnostics.warning(&key.span, format!("{message} (it has no effect)"));
+    } else {
+        diagnostics.error(&key.span, message);
+    }
+}

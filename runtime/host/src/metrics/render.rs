@@ -1,0 +1,340 @@
+//! Metrics as Prometheus text. Every metric's name stands in [`names`], and nowhere else.
+
+use std::collections::BTreeMap;
+use std::fmt::Write as _;
+
+use dormouse_protocol::FunctionType;
+
+use crate::metrics::histogram::{BUCKETS, Histogram};
+use crate::metrics::{Metrics, ShardMetrics};
+
+/// The names of all metrics. Part of the product: dashboards and alerts use them.
+pub mod names {
+    pub const MESSAGES: &str = "dormouse_messages_processed_total";
+    pub const INVOCATIONS: &str = "dormouse_invocations_total";
+    pub const INVOCATION_FAILURES: &str = "dormouse_invocation_failures_total";
+    pub const INVOCATION_SECONDS: &str = "dormouse_invocation_seconds";
+    pub const EFFECTS: &str = "dormouse_effects_total";
+    pub const REPLIES_DROPPED: &str = "dormouse_replies_dropped_total";
+    pub const COMMITS: &str = "dormouse_commits_total";
+    pub const COMMIT_BYTES: &str = "dormouse_commit_bytes_total";
+    pub const COMMIT_OPERATIONS: &str = "dormouse_commit_operations_total";
+    pub const COMMIT_SIZE_BYTES: &str = "dormouse_commit_size_bytes";
+    pub const DURABLE_LAG_SECONDS: &str = "dormouse_store_durable_lag_seconds";
+    pub const INGRESS_ACCEPTED: &str = "dormouse_ingress_accepted_total";
+    pub const INGRESS_REJECTED: &str = "dormouse_ingress_rejected_total";
+    pub const REQUEST_DURABLE_SECONDS: &str = "dormouse_request_durable_seconds";
+    pub const BACKLOG_MESSAGES: &str = "dormouse_backlog_messages";
+    pub const BACKLOG_BYTES: &str = "dormouse_backlog_bytes";
+    pub const AWAKE_INSTANCES: &str = "dormouse_awake_instances";
+    pub const BLOCKED_ADDRESSES: &str = "dormouse_blocked_addresses";
+    pub const IN_FLIGHT: &str = "dormouse_invocations_in_flight";
+    pub const EGRESS_UNCONFIRMED: &str = "dormouse_egress_unconfirmed_records";
+    pub const FUNCTION_INVOCATIONS: &str = "dormouse_function_invocations_total";
+    pub const FUNCTION_MESSAGES: &str = "dormouse_function_messages_total";
+    pub const FUNCTION_FAILURES: &str = "dormouse_function_failures_total";
+    pub const RESIDENT_BYTES: &str = "process_resident_memory_bytes";
+    pub const PEAK_RESIDENT_BYTES: &str = "dormouse_process_peak_resident_memory_bytes";
+    pub const CPU_SECONDS: &str = "process_cpu_seconds_total";
+    pub const INFO: &str = "dormouse_info";
+}
+
+/// What the operating system says about this process.
+#[derive(Clone, Copy, Debug, Default, PartialEq)]
+pub struct ProcessUsage {
+    pub resident_bytes: u64,
+    pub peak_resident_bytes: u64,
+    pub cpu_seconds: f64,
+}
+
+/// The whole page.
+#[must_use]
+pub fn render(metrics: &Metrics, process: Option<ProcessUsage>) -> String {
+    let mut page = Page::default();
+    work(&mut page, metrics);
+    commits(&mut page, metrics);
+    ingress_and_load(&mut page, metrics);
+    functions(&mut page, metrics);
+    if let Some(usage) = process {
+        page.single(
+            names::RESIDENT_BYTES,
+            "gauge",
+            "Resident memory.",
+            usage.resident_bytes,
+        );
+        let help = "Highest resident memory so far.";
+        page.single(
+            names::PEAK_RESIDENT_BYTES,
+            "gauge",
+            help,
+            usage.peak_resident_bytes,
+        );
+        page.single(
+            names::CPU_SECONDS,
+            "counter",
+            "Processor time used.",
+            usage.cpu_seconds,
+        );
+    }
+    page.head(names::INFO, "gauge", "The running version.");
+    let version = env!("CARGO_PKG_VERSION");
+    page.line(format_args!("{}{{version=\"{version}\"}} 1", names::INFO));
+    page.text
+}
+
+fn work(page: &mut Page, metrics: &Metrics) {
+    let help = "Messages whose effects were committed.";
+    page.counter(names::MESSAGES, help, metrics, |s| s.work.messages.get());
+    let help = "Calls of functions.";
+    page.counter(names::INVOCATIONS, help, metrics, |s| {
+        s.work.invocations.get()
+    });
+    let help = "Calls of functions that failed.";
+    page.counter(names::INVOCATION_FAILURES, help, metrics, |s| {
+        s.work.invocation_failures.get()
+    });
+    let help = "Time from a call of a function to its answer.";
+    page.histogram(names::INVOCATION_SECONDS, help, Unit::Nanos, metrics, |s| {
+        &s.work.invocation_nanos
+    });
+    effects(page, metrics);
+    let help = "Replies that came too late, twice, or after a restart.";
+    page.counter(names::REPLIES_DROPPED, help, metrics, |s| {
+        s.effects.replies_dropped.get()
+    });
+}
+
+fn effects(page: &mut Page, metrics: &Metrics) {
+    page.head(names::EFFECTS, "counter", "What functions asked for.");
+    for (shard, counts) in metrics.shards().iter().enumerate() {
+        let effects = &counts.effects;
+        let kinds = [
+            ("message", effects.messages.get()),
+            ("delayed", effects.delayed.get()),
+            ("cancellation", effects.cancellations.get()),
+            ("egress", effects.egress_records.get()),
+            ("reply", effects.replies.get()),
+        ];
+        for (kind, count) in kinds {
+            let name = names::EFFECTS;
+            page.line(format_args!(
+                "{name}{{shard=\"{shard}\",kind=\"{kind}\"}} {count}"
+            ));
+        }
+    }
+}
+
+fn commits(page: &mut Page, metrics: &Metrics) {
+    let help = "Atomic batches handed to the store.";
+    page.counter(names::COMMITS, help, metrics, |s| s.commits.commits.get());
+    let help = "Bytes handed to the store.";
+    page.counter(names::COMMIT_BYTES, help, metrics, |s| {
+        s.commits.bytes.get()
+    });
+    let help = "Changes of single keys handed to the store.";
+    page.counter(names::COMMIT_OPERATIONS, help, metrics, |s| {
+        s.commits.operations.get()
+    });
+    let help = "Size of atomic batches.";
+    page.histogram(names::COMMIT_SIZE_BYTES, help, Unit::Bytes, metrics, |s| {
+        &s.commits.size
+    });
+    page.head(
+        names::DURABLE_LAG_SECONDS,
+        "gauge",
+        "Age of the oldest commit that is not durable yet.",
+    );
+    for (shard, counts) in metrics.shards().iter().enumerate() {
+        let seconds = Unit::Nanos.scale(counts.commits.durable_lag_nanos.get());
+        page.line(format_args!(
+            "{}{{shard=\"{shard}\"}} {seconds}",
+            names::DURABLE_LAG_SECONDS
+        ));
+    }
+}
+
+fn ingress_and_load(page: &mut Page, metrics: &Metrics) {
+    let help = "Messages accepted from outside.";
+    page.counter(names::INGRESS_ACCEPTED, help, metrics, |s| {
+        s.ingress.accepted.get()
+    });
+    let help = "Messages from outside that were refused.";
+    page.counter(names::INGRESS_REJECTED, help, metrics, |s| {
+        s.ingress.rejected.get()
+    });
+    let help = "Time from the acceptance of a message until it is durable.";
+    page.histogram(
+        names::REQUEST_DURABLE_SECONDS,
+        help,
+        Unit::Nanos,
+        metrics,
+        |s| &s.ingress.durable_nanos,
+    );
+    let help = "Messages accepted and not finished.";
+    page.gauge(names::BACKLOG_MESSAGES, help, metrics, |s| {
+        s.load.backlog_messages.get()
+    });
+    let help = "Bytes of messages accepted and not finished.";
+    page.gauge(names::BACKLOG_BYTES, help, metrics, |s| {
+        s.load.backlog_bytes.get()
+    });
+    let help = "Instances in memory.";
+    page.gauge(names::AWAKE_INSTANCES, help, metrics, |s| {
+        s.load.awake_instances.get()
+    });
+    let help = "Addresses that wait after a failure.";
+    page.gauge(names::BLOCKED_ADDRESSES, help, metrics, |s| {
+        s.load.blocked_addresses.get()
+    });
+    let help = "Calls of functions under way.";
+    page.gauge(names::IN_FLIGHT, help, metrics, |s| s.load.in_flight.get());
+    let help = "Records that an egress has not confirmed.";
+    page.gauge(names::EGRESS_UNCONFIRMED, help, metrics, |s| {
+        s.load.egress_unconfirmed.get()
+    });
+}
+
+fn functions(page: &mut Page, metrics: &Metrics) {
+    let mut sums: BTreeMap<FunctionType, [u64; 3]> = BTreeMap::new();
+    for shard in metrics.shards() {
+        shard.each_function(|function_type, counts| {
+            let sum = sums.entry(function_type).or_default();
+            sum[0] += counts.invocations.get();
+            sum[1] += counts.messages.get();
+            sum[2] += counts.failures.get();
+        });
+    }
+    let families = [
+        (names::FUNCTION_INVOCATIONS, "Calls by function type."),
+        (names::FUNCTION_MESSAGES, "Messages by function type."),
+        (names::FUNCTION_FAILURES, "Failed calls by function type."),
+    ];
+    for (index, (name, help)) in families.into_iter().enumerate() {
+        page.head(name, "counter", help);
+        for (function_type, sum) in &sums {
+            let function = escaped(function_type.as_str());
+            page.line(format_args!(
+                "{name}{{function=\"{function}\"}} {}",
+                sum[index]
+            ));
+        }
+    }
+}
+
+/// A label's value as the format wants it.
+fn escaped(label: &str) -> String {
+    label
+        .replace('\\', "\\\\")
+        .replace('"', "\\\"")
+        .replace('\n', "\\n")
+}
+
+/// How a histogram's integers are shown.
+#[derive(Clone, Copy)]
+enum Unit {
+    /// Recorded in nanoseconds, shown in seconds; buckets from 1 microsecond on.
+    Nanos,
+    /// Shown as recorded; buckets from 64 bytes on.
+    Bytes,
+}
+
+impl Unit {
+    #[allow(clippy::cast_precision_loss, reason = "a metric needs no 53 bits")]
+    fn scale(self, value: u64) -> f64 {
+        match self {
+            Self::Nanos => value as f64 / 1e9,
+            Self::Bytes => value as f64,
+        }
+    }
+
+    /// Smaller buckets are of no interest: they are summed into this one.
+    fn first_bucket(self) -> usize {
+        match self {
+            Self::Nanos => 10,
+            Self::Bytes => 6,
+        }
+    }
+}
+
+#[derive(Default)]
+struct Page {
+    text: String,
+}
+
+impl Page {
+    fn line(&mut self, line: std::fmt::Arguments<'_>) {
+        writeln!(self.text, "{line}").expect("a string takes every line");
+    }
+
+    fn head(&mut self, name: &str, kind: &str, help: &str) {
+        self.line(format_args!("# HELP {name} {help}"));
+        self.line(format_args!("# TYPE {name} {kind}"));
+    }
+
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+        self.head(name, kind, help);
+        self.line(format_args!("{name} {value}"));
+    }
+
+    fn counter(
+        &mut self,
+        name: &str,
+        help: &str,
+        metrics: &Metrics,
+        value: impl Fn(&ShardMetrics) -> u64,
+    ) {
+        self.head(name, "counter", help);
+        self.per_shard(name, metrics, value);
+    }
+
+    fn gauge(
+        &mut self,
+        name: &str,
+        help: &str,
+        metrics: &Metrics,
+        value: impl Fn(&ShardMetrics) -> u64,
+    ) {
+        self.head(name, "gauge", help);
+        self.per_shard(name, metrics, value);
+    }
+
+    fn per_shard(&mut self, name: &str, metrics: &Metrics, value: impl Fn(&ShardMetrics) -> u64) {
+        for (shard, counts) in metrics.shards().iter().enumerate() {
+            let value = value(counts);
+            self.line(format_args!("{name}{{shard=\"{shard}\"}} {value}"));
+        }
+    }
+
+    /// One histogram for the process: latencies of shards are not told apart.
+    fn histogram(
+        &mut self,
+        name: &str,
+        help: &str,
+        unit: Unit,
+        metrics: &Metrics,
+        of: impl Fn(&ShardMetrics) -> &Histogram,
+    ) {
+        let mut counts = [0u64; BUCKETS];
+        let mut sum = 0u64;
+        for shard in metrics.shards() {
+            let histogram = of(shard);
+            sum = sum.wrapping_add(histogram.sum());
+            for (total, count) in counts.iter_mut().zip(histogram.counts()) {
+                *total += count;
+            }
+        }
+        self.head(name, "histogram", help);
+        let mut below = 0;
+        for (bucket, count) in counts.iter().enumerate() {
+            below += count;
+            if (unit.first_bucket()..BUCKETS - 1).contains(&bucket) {
+                let bound = unit.scale(1 << bucket);
+                self.line(format_args!("{name}_bucket{{le=\"{bound}\"}} {below}"));
+            }
+        }
+        self.line(format_args!("{name}_bucket{{le=\"+Inf\"}} {below}"));
+        let sum = unit.scale(sum);
+        self.line(format_args!("{name}_sum {sum}"));
+        self.line(format_args!("{name}_count {below}"));
+    }
+}

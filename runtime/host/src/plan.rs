@@ -1,0 +1,138 @@
+//! What an application serves: components bound by their kinds and functions linked into the
+//! binary, put together and checked for names that occur twice. Made by `run` and `check` alike.
+
+pub mod functions;
+
+use std::collections::BTreeMap;
+
+use dormouse_protocol::TypeName;
+use dormouse_sdk::manifest::{self, Diagnostics, Span};
+use dormouse_sdk::module::{
+    Bindings, Component, EgressBinding, FunctionBinding, FunctionTarget, IngressBinding,
+};
+
+use crate::manifest::Manifest;
+use crate::plan::functions::{Functions, Served};
+use crate::registry::Linked;
+
+/// Everything that an application serves, reads and writes.
+#[derive(Debug, Default)]
+pub struct Plan {
+    pub functions: Functions,
+    pub ingresses: Vec<IngressBinding>,
+    pub egresses: Vec<EgressBinding>,
+}
+
+/// Binds the components of `manifest` and adds the linked functions. What is wrong goes to
+/// `diagnostics`; a plan with errors must not be run.
+#[must_use]
+pub fn resolve(manifest: &Manifest, linked: &Linked, diagnostics: &mut Diagnostics) -> Plan {
+    let mut bindings = Bindings::default();
+    for component in &manifest.components {
+        bind(component, linked, &mut bindings, diagnostics);
+    }
+    let mut plan = Plan {
+        functions: functions(bindings.functions, linked, diagnostics),
+        ingresses: bindings.ingresses,
+        egresses: bindings.egresses,
+    };
+    let ingress_ids = plan.ingresses.iter().map(|i| (&i.id, &i.span));
+    report_duplicates("ingress", ingress_ids, diagnostics);
+    let egress_ids = plan.egresses.iter().map(|e| (&e.id, &e.span));
+    report_duplicates("egress", egress_ids, diagnostics);
+    if !diagnostics.has_errors() {
+        report_absent(&plan, &manifest.start, diagnostics);
+    }
+    plan.ingresses.sort_by(|a, b| a.id.cmp(&b.id));
+    plan.egresses.sort_by(|a, b| a.id.cmp(&b.id));
+    plan
+}
+
+fn bind(
+    component: &Component,
+    linked: &Linked,
+    bindings: &mut Bindings,
+    diagnostics: &mut Diagnostics,
+) {
+    if let Some(binder) = linked.binder(&component.kind) {
+        (binder.bind)(component, bindings, diagnostics);
+        return;
+    }
+    let kinds = linked.kinds();
+    let kind = &component.kind;
+    let hint = match manifest::nearest(kind, &kinds) {
+        Some(near) => format!(
+            "did you mean `{near}`? Kinds are {}",
+            manifest::list(&kinds)
+        ),
+        None => format!("kinds are {}", manifest::list(&kinds)),
+    };
+    diagnostics.error(&component.span, format!("unknown kind `{kind}`; {hint}"));
+}
+
+fn functions(
+    bound: Vec<FunctionBinding>,
+    linked: &Linked,
+    diagnostics: &mut Diagnostics,
+) -> Functions {
+    let mut functions = Functions::default();
+    for function in &linked.functions {
+        functions.add_linked(function);
+    }
+    for binding in bound {
+        let target = name_of(&binding.target);
+        let served = Served {
+            target: target.clone(),
+            served_at: binding.served_at,
+            span: Some(binding.span.clone()),
+        };
+        if let Err(refused) = functions.add(&binding.target, binding.provider, served) {
+            diagnostics.error(&binding.span, format!("function `{target}` {refused}"));
+        }
+    }
+    functions
+}
+
+/// As it stands in a manifest.
+fn name_of(target: &FunctionTarget) -> String {
+    match target {
+        FunctionTarget::Exact(name) => name.to_string(),
+        FunctionTarget::Namespace(namespace) => format!("{namespace}/*"),
+    }
+}
+
+fn report_duplicates<'p>(
+    what: &str,
+    named: impl Iterator<Item = (&'p TypeName, &'p Span)>,
+    diagnostics: &mut Diagnostics,
+) {
+    let mut first: BTreeMap<&TypeName, &Span> = BTreeMap::new();
+    for (id, span) in named {
+        if let Some(earlier) = first.get(id) {
+            let message = format!(
+                "{what} id `{id}` is already taken at {earlier}; give one of the two another id"
+            );
+            diagnostics.error(span, message);
+        } else {
+            first.insert(id, span);
+        }
+    }
+}
+
+/// StateFun refuses to start in these cases too; its words come first so that they can be found.
+fn report_absent(plan: &Plan, start: &Span, diagnostics: &mut Diagnostics) {
+    if plan.ingresses.is_empty() {
+        diagnostics.error(
+            start,
+            "there are no ingress defined: nothing could send a message; add a document such as \
+             `kind: dormouse.http.v1/ingress` with `spec: {listen: 127.0.0.1:8080}`",
+        );
+    }
+    if plan.functions.is_empty() {
+        diagnostics.error(
+            start,
+            "there are no function providers defined: nothing could receive a message; add a \
+             document of kind `io.statefun.endpoints.v2/http`, or link Rust functions into the binary",
+        );
+    }
+}

@@ -1,0 +1,148 @@
+//! Which provider serves a function type: an exact one, in-process or bound by a manifest, before a
+//! namespace's wildcard.
+
+use std::sync::Arc;
+
+use dormouse_protocol::FunctionType;
+use dormouse_sdk::function::FunctionProvider;
+use dormouse_sdk::manifest::Span;
+use dormouse_sdk::module::FunctionTarget;
+use rustc_hash::FxHashMap;
+
+use crate::registry::LinkedFunction;
+
+/// The table of function types.
+#[derive(Debug, Default)]
+pub struct Functions {
+    exact: FxHashMap<FunctionType, Entry>,
+    namespaces: FxHashMap<String, Entry>,
+}
+
+/// One line of what is served, for people.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Served {
+    /// `<namespace>/<name>` or `<namespace>/*`.
+    pub target: String,
+    /// Where: a URL template, or "in-process".
+    pub served_at: String,
+    /// Where a manifest says so; `None` for a linked function.
+    pub span: Option<Span>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    provider: Arc<dyn FunctionProvider>,
+    served: Served,
+}
+
+/// How linked functions are called wherever one says where a function is served.
+pub const IN_PROCESS: &str = "in-process";
+
+impl Functions {
+    /// Who serves this type, if anybody does.
+    #[must_use]
+    pub fn provider(&self, function_type: FunctionType) -> Option<&Arc<dyn FunctionProvider>> {
+        let exact = self.exact.get(&function_type);
+        exact
+            .or_else(|| self.namespaces.get(function_type.namespace()))
+            .map(|entry| &entry.provider)
+    }
+
+    /// The same for a name that may never have been interned, so that a stranger's names cost nothing.
+    #[must_use]
+    pub fn serves(&self, namespace: &str, name: &str) -> bool {
+        let known = FunctionType::known(namespace, name);
+        known.is_some_and(|known| self.exact.contains_key(&known))
+            || self.namespaces.contains_key(namespace)
+    }
+
+    /// Whether nothing is served at all.
+    #[must_use]
+    pub fn is_empty(&self) -> bool {
+        self.exact.is_empty() && self.namespaces.is_empty()
+    }
+
+    /// What is served, sorted by name.
+    #[must_use]
+    pub fn served(&self) -> Vec<&Served> {
+        let entries = self.exact.values().chain(self.namespaces.values());
+        let mut served: Vec<&Served> = entries.map(|entry| &entry.served).collect();
+        served.sort_by(|a, b| a.target.cmp(&b.target));
+        served
+    }
+
+    /// Linked functions that stand before an endpoint's wildcard, with the wildcard.
+    #[must_use]
+    pub fn preferred(&self) -> Vec<(&Served, &Served)> {
+        let linked = self.exact.iter().filter(|(_, e)| e.served.span.is_none());
+        let mut pairs: Vec<_> = linked
+            .filter_map(|(function_type, entry)| {
+                let wildcard = self.namespaces.get(function_type.namespace())?;
+                Some((&entry.served, &wildcard.served))
+            })
+            .collect();
+        pairs.sort_by(|a, b| a.0.target.cmp(&b.0.target));
+        pairs
+    }
+
+    pub(super) fn add_linked(&mut self, function: &LinkedFunction) {
+        let served = Served {
+            target: function.function_type.to_string(),
+            served_at: IN_PROCESS.to_owned(),
+            span: None,
+        };
+        let provider = Arc::clone(&function.provider);
+        self.exact
+            .insert(function.function_type, Entry { provider, served });
+    }
+
+    /// Refuses a target that is served already; the reason continues "function `x` ...".
+    pub(super) fn add(
+        &mut self,
+        target: &FunctionTarget,
+        provider: Arc<dyn FunctionProvider>,
+        served: Served,
+    ) -> Result<(), String> {
+        let entry = Entry { provider, served };
+        let earlier = match target {
+            FunctionTarget::Exact(name) => {
+                let function_type = FunctionType::try_new(&name.namespace, &name.name)
+                    .ok_or("is one type too many: a process knows 65,536 at most")?;
+                insert_new(&mut self.exact, function_type, entry)
+            }
+            FunctionTarget::Namespace(namespace) => {
+                insert_new(&mut self.namespaces, namespace.clone(), entry)
+            }
+        };
+        earlier.map_or(Ok(()), |served| Err(refusal(served)))
+    }
+}
+
+/// Inserts, unless the key is taken: then answers by whom.
+fn insert_new<K: std::hash::Hash + Eq>(
+    entries: &mut FxHashMap<K, Entry>,
+    key: K,
+    entry: Entry,
+) -> Option<&Served> {
+    match entries.entry(key) {
+        std::collections::hash_map::Entry::Occupied(taken) => Some(&taken.into_mut().served),
+        std::collections::hash_map::Entry::Vacant(free) => {
+            free.insert(entry);
+            None
+        }
+    }
+}
+
+fn refusal(earlier: &Served) -> String {
+    match &earlier.span {
+        Some(span) => format!(
+            "is already served at {span} ({}); remove one of the two",
+            earlier.served_at
+        ),
+        None => {
+            "is already served in-process: it is linked into this binary; remove the endpoint, \
+                 or the function"
+                .to_owned()
+        }
+    }
+}

@@ -1,0 +1,181 @@
+//! What a process may choose for itself: where it stores, how many threads it uses, what it may
+//! hold in memory. Made by the command line from defaults, `--config`, `--set` and flags.
+
+use std::net::SocketAddr;
+use std::path::PathBuf;
+use std::time::Duration;
+
+/// Settings of one process. Small structs, one per concern: pass on only the one that is needed.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct Settings {
+    pub store: StoreSettings,
+    pub runtime: RuntimeSettings,
+    pub admin: AdminSettings,
+    pub log: LogSettings,
+    pub limits: Limits,
+}
+
+/// Where and how state is kept.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct StoreSettings {
+    pub kind: StoreKind,
+    /// Data directory; used by the embedded store only.
+    pub data: PathBuf,
+    /// Start although a removed egress still has unconfirmed records.
+    pub allow_orphans: bool,
+    /// Length of one log segment.
+    pub segment_bytes: u64,
+    /// Log length at which the base is brought up to date.
+    pub log_bytes_max: u64,
+    /// Changes in memory that the base does not have yet, before work waits.
+    pub dirty_bytes_max: u64,
+    /// Blocks of the base kept in memory.
+    pub cache_bytes: u64,
+}
+
+/// Which store.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum StoreKind {
+    /// Gone with the process.
+    Memory,
+    /// Log and base in the data directory.
+    #[default]
+    Embedded,
+}
+
+/// Threads, partitions, memory.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct RuntimeSettings {
+    /// One thread each; `None`: as many as cores.
+    pub shards: Option<usize>,
+    /// `None`: what the data directory was made with, else [`PARTITIONS_DEFAULT`].
+    pub partitions: Option<u16>,
+    /// Bound of the peak resident size.
+    pub memory_bytes: u64,
+    /// An instance without messages for so long is put to sleep.
+    pub idle_sleep: Duration,
+    /// A stopping process gives the invocations in flight so long.
+    pub stop_timeout: Duration,
+}
+
+/// Partitions of a data directory that is made without saying how many.
+pub const PARTITIONS_DEFAULT: u16 = 128;
+
+/// The admin listener.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct AdminSettings {
+    /// `None`: off.
+    pub listen: Option<SocketAddr>,
+}
+
+/// What is written to standard error.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct LogSettings {
+    pub format: LogFormat,
+    /// Directives such as `warn` or `info,dormouse_host=debug`.
+    pub filter: String,
+}
+
+/// How a log line looks.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum LogFormat {
+    #[default]
+    Text,
+    Json,
+}
+
+/// The bounds of queues and buffers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Limits {
+    /// Messages of one address kept in memory; more wait in the store.
+    pub mailbox_messages: usize,
+    /// Bytes of messages of one address kept in memory.
+    pub mailbox_bytes: u64,
+    /// Messages handed to a function in one invocation.
+    pub batch_messages: usize,
+    /// Bytes of messages handed to a function in one invocation.
+    pub batch_bytes: u64,
+    /// Invocations that one shard has under way.
+    pub in_flight: usize,
+    /// Bytes on their way from one partition to another that are kept in memory.
+    pub channel_window_bytes: u64,
+    /// Records of one partition that one egress has been handed and not confirmed.
+    pub egress_window: usize,
+    /// Messages accepted and not finished, in bytes; beyond it ingresses wait.
+    pub backlog_bytes: u64,
+    /// First pause of an address after a failure.
+    pub retry_delay_min: Duration,
+    /// Longest pause of an address after failures.
+    pub retry_delay_max: Duration,
+}
+
+const MIB: u64 = 1024 * 1024;
+
+impl Default for StoreSettings {
+    fn default() -> Self {
+        Self {
+            kind: StoreKind::Embedded,
+            data: PathBuf::from(".dormouse"),
+            allow_orphans: false,
+            segment_bytes: 16 * MIB,
+            log_bytes_max: 128 * MIB,
+            dirty_bytes_max: 64 * MIB,
+            cache_bytes: 32 * MIB,
+        }
+    }
+}
+
+impl Default for RuntimeSettings {
+    fn default() -> Self {
+        Self {
+            shards: None,
+            partitions: None,
+            memory_bytes: 512 * MIB,
+            idle_sleep: Duration::from_secs(60),
+            stop_timeout: Duration::from_secs(30),
+        }
+    }
+}
+
+impl RuntimeSettings {
+    /// Shards to start: the chosen number, else one per core.
+    #[must_use]
+    pub fn shard_count(&self) -> usize {
+        let cores = || std::thread::available_parallelism().map_or(1, usize::from);
+        self.shards.unwrap_or_else(cores)
+    }
+}
+
+impl Default for AdminSettings {
+    fn default() -> Self {
+        Self {
+            listen: Some(SocketAddr::from(([127, 0, 0, 1], 9095))),
+        }
+    }
+}
+
+impl Default for LogSettings {
+    fn default() -> Self {
+        Self {
+            format: LogFormat::Text,
+            filter: "warn".to_owned(),
+        }
+    }
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Self {
+            mailbox_messages: 1_000,
+            mailbox_bytes: MIB,
+            batch_messages: 1_000,
+            batch_bytes: MIB,
+            in_flight: 16_384,
+            channel_window_bytes: 256 * 1024,
+            egress_window: 4_096,
+            backlog_bytes: 64 * MIB,
+            retry_delay_min: Duration::from_secs(1),
+            retry_delay_max: Duration::from_secs(300),
+        }
+    }
+}
