@@ -2,15 +2,21 @@
 //! effects of an invocation, and the StateFun wire protocol. A leaf crate: no I/O, no runtime.
 //!
 //! Read in this order: [`function_type`] → [`address`] → [`value`] → [`message`] → [`invocation`] →
-//! [`effects`]; the wire forms are in [`wire`], the primitive types in [`types`].
+//! [`effects`]; the wire forms are in [`wire`], read by [`from_wire`] and written by [`to_wire`], the
+//! primitive types in [`types`], records for egresses in [`egress_records`].
 
 pub mod address;
 pub mod effects;
+pub mod egress_records;
+pub mod from_wire;
 pub mod function_type;
 pub mod invocation;
 pub mod message;
 pub mod partition;
+pub mod to_wire;
+pub mod types;
 pub mod value;
+pub mod wire;
 
 pub use address::{Address, ID_BYTES_MAX};
 pub use effects::{Delayed, Effects, EgressRecord, StateMutation};
