@@ -2,8 +2,10 @@
 //! threads. It names no connector: modules are found at link time.
 //!
 //! Read in this order: [`yaml`] (text → nodes with positions) → [`manifest`] (files → components) →
-//! [`registry`] (what is linked) → [`plan`] (what is served) → [`settings`] → [`metrics`].
+//! [`registry`] (what is linked) → [`plan`] (what is served) → [`settings`] → [`metrics`] →
+//! [`admin`].
 
+pub mod admin;
 pub mod manifest;
 pub mod metrics;
 pub mod plan;

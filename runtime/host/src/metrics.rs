@@ -3,6 +3,7 @@
 //! reads them and renders Prometheus text ([`render`]).
 
 pub mod histogram;
+pub mod process;
 pub mod render;
 
 use std::collections::BTreeMap;

@@ -1,5 +1,8 @@
 //! What a process may choose for itself: where it stores, how many threads it uses, what it may
-//! hold in memory. Made by the command line from defaults, `--config`, `--set` and flags.
+//! hold in memory. Made by the command line from defaults, `--config`, `--set` and flags;
+//! the table of names is [`keys::KEYS`].
+
+pub mod keys;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;

@@ -6,6 +6,7 @@ use std::fmt::Write as _;
 use dormouse_protocol::FunctionType;
 
 use crate::metrics::histogram::{BUCKETS, Histogram};
+use crate::metrics::process::ProcessUsage;
 use crate::metrics::{Metrics, ShardMetrics};
 
 /// The names of all metrics. Part of the product: dashboards and alerts use them.
@@ -37,14 +38,6 @@ pub mod names {
     pub const PEAK_RESIDENT_BYTES: &str = "dormouse_process_peak_resident_memory_bytes";
     pub const CPU_SECONDS: &str = "process_cpu_seconds_total";
     pub const INFO: &str = "dormouse_info";
-}
-
-/// What the operating system says about this process.
-#[derive(Clone, Copy, Debug, Default, PartialEq)]
-pub struct ProcessUsage {
-    pub resident_bytes: u64,
-    pub peak_resident_bytes: u64,
-    pub cpu_seconds: f64,
 }
 
 /// The whole page.
