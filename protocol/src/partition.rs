@@ -30,16 +30,23 @@ impl fmt::Display for Partition {
 /// (`<len>:<target id>:<namespace>/<name>:<key>`) is placed by its target's id.
 #[must_use]
 pub fn partition_of(address: &Address, partitions: u16) -> Partition {
+    partition_of_hash(placement_hash(address), partitions)
+}
+
+/// The hash that places `address`; its partition is this modulo the number of partitions.
+#[must_use]
+pub fn placement_hash(address: &Address) -> u64 {
     let id = address.id.as_str();
     let function_type = address.function_type;
     let is_request =
         function_type.name() == REQUEST_NAME && function_type.namespace() == HTTP_NAMESPACE;
-    let placed_by = if is_request {
-        request_target_id(id).unwrap_or(id)
-    } else {
-        id
-    };
-    let hash = xxhash_rust::xxh3::xxh3_64(placed_by.as_bytes());
+    let placed_by = if is_request { request_target_id(id).unwrap_or(id) } else { id };
+    xxhash_rust::xxh3::xxh3_64(placed_by.as_bytes())
+}
+
+/// The partition of a [`placement_hash`].
+#[must_use]
+pub fn partition_of_hash(hash: u64, partitions: u16) -> Partition {
     Partition((hash % u64::from(partitions)) as u16)
 }
 
