@@ -53,10 +53,7 @@ impl<'a> Reader<'a> {
     }
 
     pub fn take(&mut self, len: usize, expected: &'static str) -> Result<&'a [u8], DecodeError> {
-        let (taken, rest) = self
-            .rest
-            .split_at_checked(len)
-            .ok_or(DecodeError { expected })?;
+        let (taken, rest) = self.rest.split_at_checked(len).ok_or(DecodeError { expected })?;
         self.rest = rest;
         Ok(taken)
     }
@@ -72,9 +69,7 @@ impl<'a> Reader<'a> {
 
     pub fn u64_be(&mut self, expected: &'static str) -> Result<u64, DecodeError> {
         let bytes = self.take(8, expected)?;
-        Ok(bytes
-            .iter()
-            .fold(0, |value, byte| (value << 8) | u64::from(*byte)))
+        Ok(bytes.iter().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
     }
 
     pub fn varint(&mut self, expected: &'static str) -> Result<u64, DecodeError> {
@@ -91,10 +86,7 @@ impl<'a> Reader<'a> {
 
     pub fn bytes(&mut self, expected: &'static str) -> Result<&'a [u8], DecodeError> {
         let len = self.varint(expected)?;
-        self.take(
-            usize::try_from(len).map_err(|_| DecodeError { expected })?,
-            expected,
-        )
+        self.take(usize::try_from(len).map_err(|_| DecodeError { expected })?, expected)
     }
 
     pub fn str(&mut self, expected: &'static str) -> Result<&'a str, DecodeError> {

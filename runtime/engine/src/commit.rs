@@ -121,10 +121,7 @@ pub struct OpIter<'a> {
 impl<'a> OpIter<'a> {
     #[must_use]
     pub fn new(bytes: &'a [u8]) -> Self {
-        Self {
-            reader: Reader::new(bytes),
-            damaged: false,
-        }
+        Self { reader: Reader::new(bytes), damaged: false }
     }
 
     /// Whether iteration ended before the end of the bytes.
@@ -137,10 +134,7 @@ impl<'a> OpIter<'a> {
         let tag = self.reader.u8("tag").ok()?;
         let key = self.reader.bytes("key").ok()?;
         match tag {
-            TAG_PUT => Some(Op::Put {
-                key,
-                value: self.reader.bytes("value").ok()?,
-            }),
+            TAG_PUT => Some(Op::Put { key, value: self.reader.bytes("value").ok()? }),
             TAG_DELETE => Some(Op::Delete { key }),
             _ => None,
         }

@@ -4,7 +4,7 @@
 //! ```text
 //! m p 'i' sender u16                     mark: (epoch, highest number taken)         varints
 //! m p 'o' receiver u16                   outbox head: (epoch, next, trimmed)         varints
-//! m p 'e' outbox name                    egress head: next                           varint
+//! m p 'e' outbox name                    egress head: next, first unconfirmed        varints
 //! m p 'x' source partition               source position                            opaque
 //! s p id type name                       state: expiry, typename, value
 //! p p id type arrival u64                pending message
@@ -29,23 +29,13 @@ pub const SPACE_OUTBOX: u8 = b'o';
 pub const SPACE_EGRESS: u8 = b'e';
 
 /// All spaces, in byte order.
-pub const SPACES: [u8; 7] = [
-    SPACE_DUE,
-    SPACE_EGRESS,
-    SPACE_META,
-    SPACE_OUTBOX,
-    SPACE_PENDING,
-    SPACE_STATE,
-    SPACE_TOKEN,
-];
+pub const SPACES: [u8; 7] =
+    [SPACE_DUE, SPACE_EGRESS, SPACE_META, SPACE_OUTBOX, SPACE_PENDING, SPACE_STATE, SPACE_TOKEN];
 
 /// Whether rows of this space are scanned in order (queues and timers) rather than read by key.
 #[must_use]
 pub fn is_ordered(space: u8) -> bool {
-    matches!(
-        space,
-        SPACE_PENDING | SPACE_DUE | SPACE_OUTBOX | SPACE_EGRESS
-    )
+    matches!(space, SPACE_PENDING | SPACE_DUE | SPACE_OUTBOX | SPACE_EGRESS)
 }
 
 /// Whether a key of this space is never used a second time after its delete.
@@ -161,44 +151,16 @@ pub fn egress_head(key: &mut Vec<u8>, partition: Partition, outbox: &str) {
 /// A key taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key<'a> {
-    Mark {
-        sender: Partition,
-    },
-    OutboxHead {
-        receiver: Partition,
-    },
-    EgressHead {
-        outbox: &'a str,
-    },
-    Source {
-        source: &'a [u8],
-    },
-    State {
-        id: &'a str,
-        function_type: &'a str,
-        name: &'a str,
-    },
-    Pending {
-        id: &'a str,
-        function_type: &'a str,
-        arrival: u64,
-    },
-    Due {
-        due_ms: u64,
-        arrival: u64,
-    },
-    Token {
-        id: &'a str,
-        token: &'a str,
-    },
-    Outbox {
-        receiver: Partition,
-        number: u64,
-    },
-    Egress {
-        outbox: &'a str,
-        number: u64,
-    },
+    Mark { sender: Partition },
+    OutboxHead { receiver: Partition },
+    EgressHead { outbox: &'a str },
+    Source { source: &'a [u8] },
+    State { id: &'a str, function_type: &'a str, name: &'a str },
+    Pending { id: &'a str, function_type: &'a str, arrival: u64 },
+    Due { due_ms: u64, arrival: u64 },
+    Token { id: &'a str, token: &'a str },
+    Outbox { receiver: Partition, number: u64 },
+    Egress { outbox: &'a str, number: u64 },
 }
 
 /// Takes a key apart; the inverse of the functions above.
@@ -210,30 +172,18 @@ pub fn parse(key: &[u8]) -> Result<(Partition, Key<'_>), DecodeError> {
         SPACE_META => parse_meta(&mut reader)?,
         SPACE_STATE => {
             let (id, function_type) = (u16_str(&mut reader)?, u16_str(&mut reader)?);
-            Key::State {
-                id,
-                function_type,
-                name: utf8(reader.rest())?,
-            }
+            Key::State { id, function_type, name: utf8(reader.rest())? }
         }
         SPACE_PENDING => {
             let (id, function_type) = (u16_str(&mut reader)?, u16_str(&mut reader)?);
-            Key::Pending {
-                id,
-                function_type,
-                arrival: reader.u64_be("arrival")?,
-            }
+            Key::Pending { id, function_type, arrival: reader.u64_be("arrival")? }
         }
-        SPACE_DUE => Key::Due {
-            due_ms: reader.u64_be("due time")?,
-            arrival: reader.u64_be("arrival")?,
-        },
+        SPACE_DUE => {
+            Key::Due { due_ms: reader.u64_be("due time")?, arrival: reader.u64_be("arrival")? }
+        }
         SPACE_TOKEN => {
             let id = u16_str(&mut reader)?;
-            Key::Token {
-                id,
-                token: utf8(reader.rest())?,
-            }
+            Key::Token { id, token: utf8(reader.rest())? }
         }
         SPACE_OUTBOX => Key::Outbox {
             receiver: Partition(reader.u16_be("receiver")?),
@@ -242,15 +192,10 @@ pub fn parse(key: &[u8]) -> Result<(Partition, Key<'_>), DecodeError> {
         SPACE_EGRESS => {
             let len = reader.u8("outbox name")?;
             let outbox = utf8(reader.take(usize::from(len), "outbox name")?)?;
-            Key::Egress {
-                outbox,
-                number: reader.u64_be("number")?,
-            }
+            Key::Egress { outbox, number: reader.u64_be("number")? }
         }
         _ => {
-            return Err(DecodeError {
-                expected: "a known space",
-            });
+            return Err(DecodeError { expected: "a known space" });
         }
     };
     Ok((partition, parsed))
@@ -258,21 +203,11 @@ pub fn parse(key: &[u8]) -> Result<(Partition, Key<'_>), DecodeError> {
 
 fn parse_meta<'a>(reader: &mut Reader<'a>) -> Result<Key<'a>, DecodeError> {
     match reader.u8("kind of meta row")? {
-        b'i' => Ok(Key::Mark {
-            sender: Partition(reader.u16_be("sender")?),
-        }),
-        b'o' => Ok(Key::OutboxHead {
-            receiver: Partition(reader.u16_be("receiver")?),
-        }),
-        b'e' => Ok(Key::EgressHead {
-            outbox: utf8(reader.rest())?,
-        }),
-        b'x' => Ok(Key::Source {
-            source: reader.rest(),
-        }),
-        _ => Err(DecodeError {
-            expected: "a known kind of meta row",
-        }),
+        b'i' => Ok(Key::Mark { sender: Partition(reader.u16_be("sender")?) }),
+        b'o' => Ok(Key::OutboxHead { receiver: Partition(reader.u16_be("receiver")?) }),
+        b'e' => Ok(Key::EgressHead { outbox: utf8(reader.rest())? }),
+        b'x' => Ok(Key::Source { source: reader.rest() }),
+        _ => Err(DecodeError { expected: "a known kind of meta row" }),
     }
 }
 

@@ -1,7 +1,45 @@
-//! The engine: a pure state machine. Events in, actions out; no I/O, no clock, no randomness.
+//! The engine: a pure state machine. Events in, actions out.
+//!
+//! In the order of a message's journey: [`Event`] → `accept` (mailboxes) → `schedule` (load, invoke) →
+//! `finish` (effects) → `channels`, `timers`, `egress` → `seal` (one atomic commit) → `release` (what may
+//! leave at which moment). `recovery` brings back what a crash left; `sleep` gives memory back.
+//!
+//! Invariants:
+//! - It does no I/O, reads no clock, draws no random number, spawns nothing and logs nothing.
+//! - For an address at most one invocation is in flight; its generation is the activation's.
+//! - Nothing leaves earlier than its class allows: see `release`.
+//! - An input is in exactly one of: a mailbox in memory, pending in the store, finished.
 
+pub mod action;
+pub mod channel;
 pub mod codec;
 pub mod commit;
+pub mod event;
 pub mod keys;
+pub mod limits;
 
+mod accept;
+mod activation;
+mod channels;
+mod egress;
+mod finish;
+mod partition_state;
+mod record;
+mod recovery;
+mod release;
+mod schedule;
+mod scope;
+mod seal;
+mod shard;
+mod sleep;
+mod timers;
+mod types;
+
+pub use action::{Action, EgressOut, GetFor, ScanFor, ScanRange, TokenRow};
+pub use channel::{Frame, FrameBody};
 pub use commit::{Commit, Fence, Op, OpBuffer, Opened, PartMeta, Trim};
+pub use event::{Completed, Event, InvocationId, SubmitToken};
+pub use limits::Limits;
+pub use scope::Scoping;
+pub use shard::{Shard, ShardConfig, Stats};
+pub use types::{Catalog, Declared};

@@ -1,0 +1,256 @@
+//! Messages to partitions of other scopes: numbered by the sender, repeated until confirmed, taken
+//! once by the receiver.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dormouse_protocol::partition::placement_hash;
+use dormouse_protocol::{Message, Partition};
+
+use crate::action::{Action, ScanFor, ScanRange};
+use crate::channel::{Frame, FrameBody, InMark, OutChannel};
+use crate::codec::{DecodeError, Reader};
+use crate::commit::Trim;
+use crate::keys;
+use crate::record::{get_message, put_message};
+use crate::shard::Shard;
+
+impl Shard {
+    /// Numbers a message and puts it into the outbox; it leaves when its commit may.
+    pub(crate) fn send_numbered(
+        &mut self,
+        sender: Partition,
+        receiver: Partition,
+        message: &Arc<Message>,
+    ) {
+        let window_bytes_max = self.config.limits.channel_window_bytes;
+        let channel = self.channel(sender, receiver);
+        let number = channel.next;
+        channel.next += 1;
+        if !channel.spilled && channel.window_bytes < window_bytes_max {
+            channel.push(message.clone());
+        } else {
+            channel.spilled = true;
+        }
+        let is_new = !std::mem::replace(&mut channel.is_touched, true);
+        if is_new {
+            self.scope(sender).open.sends.push((sender, receiver));
+        }
+        keys::outbox(&mut self.key, sender, receiver, number);
+        self.value.clear();
+        put_message(&mut self.value, message, true);
+        self.put_scratch(sender);
+    }
+
+    fn channel(&mut self, sender: Partition, receiver: Partition) -> &mut OutChannel {
+        let slot = &mut self.part(sender).channels[usize::from(receiver.0)];
+        slot.get_or_insert_with(|| Box::new(OutChannel::fresh()))
+    }
+
+    /// The commit that holds all entries up to `upto` may leave.
+    pub(crate) fn release_sends(&mut self, sender: Partition, receiver: Partition, upto: u64) {
+        let channel = self.channel(sender, receiver);
+        channel.released = channel.released.max(upto);
+        self.send_window(sender, receiver);
+    }
+
+    /// Sends what is in memory, may leave, and has not been sent.
+    fn send_window(&mut self, sender: Partition, receiver: Partition) {
+        let channel = self.channel(sender, receiver);
+        let upto = channel.released.min(channel.window_end() - 1);
+        if !channel.is_open || upto <= channel.sent {
+            return;
+        }
+        let after = channel.sent;
+        assert!(
+            channel.window_first <= after + 1,
+            "what was not sent is in memory or in the store"
+        );
+        let skip = (after + 1 - channel.window_first) as usize;
+        let count = (upto - after) as usize;
+        let messages = channel.window.iter().skip(skip).take(count).cloned().collect();
+        channel.sent = upto;
+        let opens = std::mem::replace(&mut channel.opens, false);
+        let body = FrameBody::Batch { epoch: channel.epoch, after, opens, messages };
+        self.actions.push(Action::Frame(Frame { from: sender, to: receiver, body }));
+    }
+
+    /// A frame for a partition of this shard. One for a partition that it does not own is dropped: its
+    /// sender asks again when ownership changes.
+    pub(crate) fn frame(&mut self, frame: Frame) {
+        if self.parts[usize::from(frame.to.0)].is_none() {
+            return;
+        }
+        let Frame { from, to, body } = frame;
+        match body {
+            FrameBody::Batch { epoch, after, opens, messages } => {
+                self.deliver(to, from, (epoch, after, opens), messages);
+            }
+            FrameBody::Confirm { epoch, taken } => self.confirmed(to, from, epoch, taken),
+            FrameBody::Gap { epoch, taken } => self.resend(to, from, epoch, taken),
+            FrameBody::Ask => {
+                let mark = self.part(to).marks[usize::from(from.0)].unwrap_or_default();
+                let body = FrameBody::Status { epoch: mark.epoch, taken: mark.taken };
+                self.actions.push(Action::Frame(Frame { from: to, to: from, body }));
+            }
+            FrameBody::Status { epoch, taken } => self.open_channel(to, from, epoch, taken),
+        }
+    }
+
+    /// Takes the messages of a batch that are new to `receiver`.
+    fn deliver(
+        &mut self,
+        receiver: Partition,
+        sender: Partition,
+        (epoch, after, opens): (u64, u64, bool),
+        messages: Vec<Arc<Message>>,
+    ) {
+        let mut mark = self.part(receiver).marks[usize::from(sender.0)].unwrap_or_default();
+        if epoch < mark.epoch {
+            return;
+        }
+        if epoch > mark.epoch {
+            if !opens {
+                // The batch that opens the epoch was lost on the way, or is still coming.
+                self.answer_gap(receiver, sender, mark);
+                return;
+            }
+            mark = InMark { epoch, taken: after, is_touched: mark.is_touched };
+        }
+        if after > mark.taken {
+            self.answer_gap(receiver, sender, mark);
+            return;
+        }
+        let upto = after + messages.len() as u64;
+        if upto <= mark.taken {
+            self.stats.duplicates_dropped += messages.len() as u64;
+        }
+        let known = (mark.taken - after) as usize;
+        mark.taken = mark.taken.max(upto);
+        // Also for a repeat: its sender has not heard the confirmation.
+        if !std::mem::replace(&mut mark.is_touched, true) {
+            self.scope(receiver).open.marks.push((receiver, sender));
+            self.touch(receiver);
+        }
+        self.part(receiver).marks[usize::from(sender.0)] = Some(mark);
+        for message in messages.into_iter().skip(known) {
+            let hash = placement_hash(&message.target);
+            self.enqueue(receiver, hash, message);
+        }
+    }
+
+    fn answer_gap(&mut self, receiver: Partition, sender: Partition, mark: InMark) {
+        let body = FrameBody::Gap { epoch: mark.epoch, taken: mark.taken };
+        self.actions.push(Action::Frame(Frame { from: receiver, to: sender, body }));
+    }
+
+    /// The receiver will not lose what it has taken: it need not be kept here.
+    fn confirmed(&mut self, sender: Partition, receiver: Partition, epoch: u64, taken: u64) {
+        let Some(channel) = &mut self.part(sender).channels[usize::from(receiver.0)] else {
+            return;
+        };
+        if epoch != channel.epoch || taken <= channel.trimmed {
+            return;
+        }
+        assert!(taken < channel.next, "a receiver takes no more than was sent");
+        channel.trim(taken);
+        channel.sent = channel.sent.max(taken);
+        let trim = Trim { from: sender, to: receiver, upto: taken };
+        self.scope(sender).open.trims.push(trim);
+        self.load_outbox(sender, receiver);
+    }
+
+    /// The receiver misses something: everything after what it has taken is sent again.
+    fn resend(&mut self, sender: Partition, receiver: Partition, epoch: u64, taken: u64) {
+        let Some(channel) = &mut self.part(sender).channels[usize::from(receiver.0)] else {
+            return;
+        };
+        let never_opened = epoch < channel.epoch && channel.trimmed == 0;
+        if epoch != channel.epoch && !never_opened {
+            return;
+        }
+        channel.opens = never_opened;
+        let taken = if never_opened { 0 } else { taken };
+        assert!(taken >= channel.trimmed, "a receiver does not fall behind what it has confirmed");
+        channel.sent = taken;
+        self.send_window(sender, receiver);
+    }
+
+    /// The receiver has said how far it is: what it has not taken is sent.
+    fn open_channel(&mut self, sender: Partition, receiver: Partition, epoch: u64, taken: u64) {
+        let channel = self.channel(sender, receiver);
+        if channel.is_open {
+            return;
+        }
+        assert!(epoch <= channel.epoch, "a receiver knows no epoch that its sender did not begin");
+        channel.is_open = true;
+        if epoch < channel.epoch {
+            channel.opens = true;
+            channel.sent = channel.trimmed;
+        } else {
+            assert!(taken < channel.next, "a receiver takes no more than was sent");
+            channel.sent = taken.max(channel.trimmed);
+            if taken > channel.trimmed {
+                channel.trim(taken);
+                let trim = Trim { from: sender, to: receiver, upto: taken };
+                self.scope(sender).open.trims.push(trim);
+            }
+        }
+        let channel = self.channel(sender, receiver);
+        channel.spilled = channel.window_end() < channel.next;
+        self.send_window(sender, receiver);
+        self.load_outbox(sender, receiver);
+    }
+
+    /// Reads entries beyond the window, when half of it is free. Only what may leave is read: the rest
+    /// follows when its commit is released.
+    fn load_outbox(&mut self, sender: Partition, receiver: Partition) {
+        let rows_max = self.config.limits.scan_rows_max;
+        let window_bytes_max = self.config.limits.channel_window_bytes;
+        let channel = self.channel(sender, receiver);
+        let has_room = channel.window_bytes * 2 <= window_bytes_max;
+        let is_readable = channel.window_end() <= channel.released;
+        if !channel.spilled || channel.loading || !channel.is_open || !has_room || !is_readable {
+            return;
+        }
+        channel.loading = true;
+        let (first, last) = (channel.window_end(), channel.released);
+        let mut from = Vec::new();
+        keys::outbox(&mut from, sender, receiver, first);
+        let mut to = Vec::new();
+        keys::outbox(&mut to, sender, receiver, last + 1);
+        let range = ScanRange { from, to, rows_max, bytes_max: window_bytes_max };
+        let purpose = ScanFor::Outbox { partition: sender, receiver };
+        self.actions.push(Action::Scan { purpose, range });
+    }
+
+    pub(crate) fn outbox_loaded(
+        &mut self,
+        sender: Partition,
+        receiver: Partition,
+        rows: &[(Bytes, Bytes)],
+        _more: bool,
+    ) -> Result<(), DecodeError> {
+        let channel = self.channel(sender, receiver);
+        channel.loading = false;
+        for (key, value) in rows {
+            let (_, keys::Key::Outbox { number, .. }) = keys::parse(key)? else {
+                return Err(DecodeError { expected: "the key of an outbox entry" });
+            };
+            if number < channel.window_end() {
+                continue; // Confirmed while it was read.
+            }
+            assert_eq!(number, channel.window_end(), "an outbox has no gaps");
+            channel.push(Arc::new(get_message(&mut Reader::new(value), None)?));
+        }
+        channel.spilled = channel.window_end() < channel.next;
+        self.send_window(sender, receiver);
+        self.load_outbox(sender, receiver);
+        Ok(())
+    }
+
+    /// After a release: entries that were spilled may be readable now.
+    pub(crate) fn continue_outbox(&mut self, sender: Partition, receiver: Partition) {
+        self.load_outbox(sender, receiver);
+    }
+}

@@ -1,0 +1,54 @@
+//! Everything that can move a shard.
+
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dormouse_protocol::{Effects, InvokeError, Message, Partition, StateSpec};
+
+use crate::action::{GetFor, ScanFor};
+use crate::channel::Frame;
+use crate::commit::{Fence, Opened};
+
+/// Names the submitter of an ingress message; chosen by the driver.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash, PartialOrd, Ord)]
+pub struct SubmitToken(pub u64);
+
+/// One invocation under way: an activation's slot and the generation that makes it unique.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct InvocationId {
+    pub slot: u32,
+    pub generation: u32,
+}
+
+#[derive(Debug)]
+pub enum Event {
+    /// A partition that this shard owns from now on, as stored.
+    Opened { partition: Partition, fence: Fence, opened: Opened },
+    /// All partitions of all shards are open: channels and recovery may begin.
+    Started,
+    /// A message from an ingress. With a token, [`crate::Action::Accepted`] follows when durable.
+    Submit { message: Message, token: Option<SubmitToken> },
+    /// From another partition's owner.
+    Frame(Frame),
+    /// The answer to [`crate::Action::Get`], in the order asked.
+    Got { purpose: GetFor, values: Vec<Option<Bytes>> },
+    /// The answer to [`crate::Action::Scan`].
+    Scanned { purpose: ScanFor, rows: Vec<(Bytes, Bytes)>, more: bool },
+    /// The answer to [`crate::Action::Invoke`].
+    Done { id: InvocationId, result: Result<Completed, InvokeError> },
+    /// The store has taken the commit in its order: reads see it, it is not refused later.
+    Appended { scope: u32, number: u64 },
+    /// This commit and all before it of the scope survive a crash.
+    Durable { scope: u32, number: u64 },
+    /// A record has left through its egress.
+    EgressConfirmed { partition: Partition, outbox: Arc<str>, number: u64 },
+}
+
+/// What an invocation came to, checked by the driver.
+#[derive(Debug)]
+pub enum Completed {
+    /// It ran. `outboxes` names the queue of each egress record.
+    Effects { effects: Effects, outboxes: Vec<Arc<str>> },
+    /// It needs these states as well.
+    Incomplete(Vec<StateSpec>),
+}

@@ -1,0 +1,225 @@
+//! An invocation has ended: its effects go into the open commit together with the using up of its
+//! inputs, or its address is blocked until it is tried again.
+
+use std::sync::Arc;
+
+use dormouse_protocol::partition::{HTTP_NAMESPACE, REPLY_NAME, partition_of_hash, placement_hash};
+use dormouse_protocol::{
+    Address, Delayed, Effects, Expiration, InvokeError, Message, Partition, StateMutation,
+    StateSpec,
+};
+
+use crate::action::Action;
+use crate::activation::Phase;
+use crate::event::{Completed, InvocationId};
+use crate::keys;
+use crate::shard::Shard;
+
+impl Shard {
+    pub(crate) fn done(&mut self, id: InvocationId, result: Result<Completed, InvokeError>) {
+        let Some(activation) = self.activations.current(id) else {
+            return;
+        };
+        if activation.phase != Phase::Running {
+            return;
+        }
+        self.in_flight -= 1;
+        self.end_handshake(id.slot, result.is_ok());
+        match result {
+            Ok(Completed::Effects { effects, outboxes }) => self.apply(id.slot, effects, &outboxes),
+            Ok(Completed::Incomplete(specs)) => self.incomplete(id.slot, specs),
+            Err(error) => self.block(id.slot, &error),
+        }
+        if !self.ready.is_empty() {
+            self.start_ready();
+        }
+    }
+
+    fn end_handshake(&mut self, slot: u32, has_told: bool) {
+        let activation = self.activations.get(slot);
+        if !std::mem::take(&mut activation.flags.is_handshake) {
+            return;
+        }
+        let function_type = activation.address.function_type;
+        let known = self.types.get(function_type);
+        known.handshakes = known.handshakes.saturating_sub(1);
+        known.is_known |= has_told;
+        let resumed = if known.is_known { known.waiting.len() } else { 1 };
+        self.resume_waiting(function_type, resumed);
+    }
+
+    /// The function wants states that it was not given: the same messages go out again with them.
+    fn incomplete(&mut self, slot: u32, specs: Vec<StateSpec>) {
+        let activation = self.activations.get(slot);
+        let function_type = activation.address.function_type;
+        activation.handshake_rounds += 1;
+        let rounds = activation.handshake_rounds;
+        let error = match self.types.get(function_type).register(specs) {
+            Err(contradiction) => contradiction,
+            Ok(_) => {
+                let activation = self.activations.get(slot);
+                activation.phase = Phase::Idle;
+                let has_new = activation.cells.len() < self.types.get(function_type).specs.len();
+                if has_new || rounds <= self.config.limits.handshake_rounds_max {
+                    self.schedule(slot);
+                    return;
+                }
+                format!("{function_type} asks for states again and again without naming a new one")
+            }
+        };
+        self.block(slot, &InvokeError::new(error));
+    }
+
+    fn apply(&mut self, slot: u32, effects: Effects, outboxes: &[Arc<str>]) {
+        let activation = self.activations.get(slot);
+        let (partition, sender) = (activation.partition, activation.address.clone());
+        for (target, value) in effects.messages {
+            self.stats.messages_sent += 1;
+            self.send(partition, Message { target, caller: Some(sender.clone()), value });
+        }
+        for delayed in effects.delayed {
+            match delayed {
+                Delayed::Send { delay_ms, target, value, token } => {
+                    let message = Message { target, caller: Some(sender.clone()), value };
+                    self.send_delayed(partition, delay_ms, message, token);
+                }
+                Delayed::Cancel { token } => self.cancel(partition, &sender.id, &token),
+            }
+        }
+        assert_eq!(effects.egress.len(), outboxes.len(), "each egress record has its queue");
+        for (record, outbox) in effects.egress.into_iter().zip(outboxes) {
+            self.send_egress(partition, outbox, &sender, record.value);
+        }
+        if !effects.state.is_empty() {
+            self.write_state(slot, partition, effects.state);
+        }
+        self.use_up(slot, partition);
+        self.activations.get(slot).phase = Phase::Idle;
+        self.schedule(slot);
+    }
+
+    fn write_state(&mut self, slot: u32, partition: Partition, mutations: Vec<StateMutation>) {
+        let time_ms = self.time_ms(partition);
+        let activation = self.activations.get(slot);
+        let specs = &self.types.get(activation.address.function_type).specs;
+        let (mut added, mut removed) = (0, 0);
+        for mutation in mutations {
+            let index = usize::from(mutation.spec);
+            let cell = &mut activation.cells[index];
+            removed += cell.value.as_ref().map_or(0, bytes::Bytes::len);
+            added += mutation.value.as_ref().map_or(0, bytes::Bytes::len);
+            cell.expires_at_ms = match (specs[index].expiration, &mutation.value) {
+                (Expiration::Never, _) | (_, None) => 0,
+                (Expiration::AfterWrite(ttl) | Expiration::AfterInvoke(ttl), Some(_)) => {
+                    time_ms.saturating_add(ttl)
+                }
+            };
+            cell.value = mutation.value;
+            cell.is_dirty = true;
+        }
+        self.activations.reweigh(slot, added, removed);
+        self.mark_dirty(slot);
+    }
+
+    /// The batch is finished, by the same commit that holds its effects.
+    fn use_up(&mut self, slot: u32, partition: Partition) {
+        let activation = self.activations.get(slot);
+        activation.handshake_rounds = 0;
+        activation.single = activation.single.saturating_sub(activation.batch.len());
+        if activation.failures > 0 {
+            activation.failures = 0;
+        }
+        let mut batch = std::mem::take(&mut activation.batch);
+        let mut weight = 0;
+        for entry in &batch {
+            weight += entry.message.weight();
+            if entry.is_persisted {
+                keys::pending(&mut self.key, partition, &entry.message.target, entry.arrival);
+                self.delete(partition);
+            }
+        }
+        self.stats.messages_finished += batch.len() as u64;
+        self.stats.mailbox_messages -= batch.len() as u64;
+        self.stats.mailbox_bytes -= weight as u64;
+        batch.clear();
+        self.activations.get(slot).batch = batch;
+        self.activations.reweigh(slot, 0, weight);
+    }
+
+    /// A message from an instance of `partition`: within the scope at once, elsewhere by its channel.
+    pub(crate) fn send(&mut self, partition: Partition, message: Message) {
+        if is_reply_address(&message.target) {
+            self.stats.replies += 1;
+            let reply = Action::Reply { id: message.target.id, value: message.value };
+            self.scope(partition).release_when_durable(reply);
+            return;
+        }
+        let hash = placement_hash(&message.target);
+        let receiver = partition_of_hash(hash, self.config.partitions);
+        if self.shares_scope(partition, receiver) && self.part(partition).is_drained(receiver) {
+            self.enqueue(receiver, hash, Arc::new(message));
+        } else {
+            self.send_numbered(partition, receiver, &Arc::new(message));
+        }
+    }
+
+    fn shares_scope(&self, a: Partition, b: Partition) -> bool {
+        let is_owned = self.parts[usize::from(b.0)].is_some();
+        is_owned && self.scope_index(a) == self.scope_index(b)
+    }
+
+    /// Failed: the messages stay, in order, to be tried one by one; only this address waits.
+    fn block(&mut self, slot: u32, error: &InvokeError) {
+        self.stats.invocations_failed += 1;
+        self.stats.blocked += 1;
+        let now_ms = self.now_ms;
+        let limits = &self.config.limits;
+        let (min_ms, max_ms) = (limits.retry_delay_ms_min, limits.retry_delay_ms_max);
+        let activation = self.activations.get(slot);
+        activation.single = activation.single.max(activation.batch.len());
+        while let Some(entry) = activation.batch.pop() {
+            activation.push_front(entry);
+        }
+        let doublings = activation.failures.min(32);
+        activation.failures += 1;
+        activation.handshake_rounds = 0;
+        activation.phase = Phase::Blocked;
+        let delay_ms = min_ms.saturating_mul(1 << doublings).min(max_ms);
+        // Up to a tenth more, different for each address, so that they do not come back together.
+        let jitter = (activation.hash >> 32) % (delay_ms / 10 + 1);
+        let asked_ms = error.retry_after.map_or(0, |pause| pause.as_millis() as u64);
+        let at_ms = now_ms + (delay_ms + jitter).max(asked_ms);
+        let generation = activation.generation;
+        self.actions.push(Action::Blocked {
+            address: activation.address.clone(),
+            error: error.message.clone(),
+            failures: activation.failures,
+            retry_in_ms: at_ms - now_ms,
+        });
+        self.retries.insert((at_ms, slot, generation));
+        self.recovered(slot);
+    }
+
+    /// Tries blocked activations again whose time has come.
+    pub(crate) fn retry_due(&mut self) {
+        while let Some((at_ms, slot, generation)) = self.retries.first().copied() {
+            if at_ms > self.now_ms {
+                return;
+            }
+            self.retries.pop_first();
+            let id = InvocationId { slot, generation };
+            let activation =
+                self.activations.current(id).expect("a blocked activation stays awake");
+            assert_eq!(activation.phase, Phase::Blocked);
+            activation.phase = Phase::Idle;
+            self.stats.blocked -= 1;
+            self.schedule(slot);
+        }
+    }
+}
+
+/// Whether messages to this address go back to a waiting HTTP request.
+fn is_reply_address(address: &Address) -> bool {
+    let function_type = address.function_type;
+    function_type.name() == REPLY_NAME && function_type.namespace() == HTTP_NAMESPACE
+}

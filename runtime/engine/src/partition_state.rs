@@ -1,0 +1,149 @@
+//! What a shard keeps in memory of a partition that it owns.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+
+use rustc_hash::{FxHashMap, FxHashSet};
+
+use compact_str::CompactString;
+use dormouse_protocol::{Message, Partition};
+
+use crate::channel::{InMark, OutChannel};
+use crate::commit::Fence;
+
+#[derive(Debug)]
+pub(crate) struct PartitionState {
+    pub(crate) fence: Fence,
+    /// Number of the last commit appended.
+    pub(crate) seq: u64,
+    /// The partition's own clock; never falls.
+    pub(crate) time_ms: u64,
+    /// The last arrival number given out.
+    pub(crate) arrival: u64,
+    /// Listed among the open commit's parts.
+    pub(crate) is_touched: bool,
+    /// By sender and by receiver; `None` where nothing was ever sent.
+    pub(crate) marks: Vec<Option<InMark>>,
+    pub(crate) channels: Vec<Option<Box<OutChannel>>>,
+    pub(crate) egress: BTreeMap<Arc<str>, EgressQueue>,
+    pub(crate) timers: Timers,
+    pub(crate) recovery: Recovery,
+}
+
+impl PartitionState {
+    pub(crate) fn new(fence: Fence, partitions: u16) -> Self {
+        Self {
+            fence,
+            seq: 0,
+            time_ms: 0,
+            arrival: 0,
+            is_touched: false,
+            marks: (0..partitions).map(|_| None).collect(),
+            channels: (0..partitions).map(|_| None).collect(),
+            egress: BTreeMap::new(),
+            timers: Timers::default(),
+            recovery: Recovery::Scanning { cursor: Vec::new(), is_loading: false },
+        }
+    }
+
+    /// Whether nothing sent to `receiver` waits for its confirmation.
+    pub(crate) fn is_drained(&self, receiver: Partition) -> bool {
+        match &self.channels[usize::from(receiver.0)] {
+            Some(channel) => channel.is_drained(),
+            None => true,
+        }
+    }
+}
+
+/// How far the search for addresses with pending messages has come.
+#[derive(Debug)]
+pub(crate) enum Recovery {
+    /// Addresses whose key is at or above the cursor may have pending messages that nobody has read.
+    Scanning {
+        cursor: Vec<u8>,
+        is_loading: bool,
+    },
+    Done,
+}
+
+/// Unconfirmed records of one egress queue.
+#[derive(Debug)]
+pub(crate) struct EgressQueue {
+    /// The next number to give out.
+    pub(crate) next: u64,
+    /// Handed over (or about to be, with a commit) and not confirmed.
+    pub(crate) unconfirmed: BTreeSet<u64>,
+    /// Everything after this number waits in the store, if `spilled`.
+    pub(crate) handed: u64,
+    pub(crate) spilled: bool,
+    pub(crate) loading: bool,
+    /// The commit that holds the last record left to the store, now and when the present scan was
+    /// asked for.
+    pub(crate) spill_commit: u64,
+    pub(crate) asked: u64,
+    /// Waits for `spill_commit` to become readable.
+    pub(crate) is_awaiting: bool,
+    /// Listed among the open commit's heads.
+    pub(crate) is_touched: bool,
+}
+
+impl EgressQueue {
+    /// Everything before this number has left.
+    pub(crate) fn first_unconfirmed(&self) -> u64 {
+        self.unconfirmed.first().copied().unwrap_or(self.handed + 1)
+    }
+
+    /// `handed`: everything up to this number has left.
+    pub(crate) fn new(next: u64, handed: u64) -> Self {
+        Self {
+            next,
+            unconfirmed: BTreeSet::new(),
+            handed,
+            spilled: handed + 1 < next,
+            loading: false,
+            spill_commit: 0,
+            asked: 0,
+            is_awaiting: false,
+            is_touched: false,
+        }
+    }
+}
+
+/// A position among delayed messages: due time and arrival.
+pub(crate) type DueKey = (u64, u64);
+
+/// Delayed messages of a partition: those before `loaded_upto` are in memory, and what memory says of
+/// them is the truth; later ones are in the store only.
+#[derive(Debug, Default)]
+pub(crate) struct Timers {
+    pub(crate) near: BTreeMap<DueKey, NearTimer>,
+    /// Tokens of near messages, by sender id and token.
+    pub(crate) tokens: FxHashMap<(CompactString, CompactString), DueKey>,
+    pub(crate) loaded_upto: DueKey,
+    pub(crate) loading: bool,
+    /// Tokens cancelled or used again while a load is under way: what it read of them is stale.
+    pub(crate) touched: FxHashSet<(CompactString, CompactString)>,
+    /// The last commit with a message that was left to the store.
+    pub(crate) far_commit: u64,
+    /// Under which due time the shard has this partition registered.
+    pub(crate) registered_ms: Option<u64>,
+}
+
+impl Timers {
+    /// When the first message that may fire is due. While a load is under way, those that it may also
+    /// bring have to wait for it.
+    pub(crate) fn next_due_ms(&self) -> Option<u64> {
+        let (key, _) = self.near.first_key_value()?;
+        (!self.loading || *key < self.loaded_upto).then_some(key.0)
+    }
+}
+
+/// Beyond every due time.
+pub(crate) const DUE_END: DueKey = (u64::MAX, u64::MAX);
+
+#[derive(Debug)]
+pub(crate) struct NearTimer {
+    pub(crate) token: Option<CompactString>,
+    /// Its caller is the sender.
+    pub(crate) message: Arc<Message>,
+}

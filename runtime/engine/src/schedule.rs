@@ -1,0 +1,321 @@
+//! From a message that waits to an invocation: mail and state are read if need be, a place among the
+//! invocations in flight is taken, and the batch goes out with the state as it is now.
+
+use bytes::Bytes;
+use dormouse_protocol::{Expiration, Invocation, InvokeError};
+
+use crate::action::{Action, GetFor, ScanFor, ScanRange};
+use crate::activation::{Cell, Entry, Phase};
+use crate::codec::{DecodeError, Reader};
+use crate::event::InvocationId;
+use crate::keys::{self, Key};
+use crate::record::{get_message, get_state};
+use crate::scope::Awaiting;
+use crate::shard::Shard;
+
+/// How long handshakes that do not answer hold up the other addresses of their type.
+const HANDSHAKE_GATE_MS: u64 = 1_000;
+
+impl Shard {
+    /// Finds something to do for an idle activation.
+    pub(crate) fn schedule(&mut self, slot: u32) {
+        let activation = self.activations.get(slot);
+        debug_assert_eq!(activation.phase, Phase::Idle);
+        if activation.mailbox.is_empty() && activation.batch.is_empty() {
+            if activation.spill.is_spilled {
+                self.load_mail(slot);
+            } else {
+                self.recovered(slot);
+            }
+            return;
+        }
+        if self.in_flight >= self.config.limits.in_flight_max {
+            activation.phase = Phase::Queued;
+            let id = InvocationId { slot, generation: activation.generation };
+            self.ready.push_back(id);
+            return;
+        }
+        self.start(slot);
+    }
+
+    /// Goes on with an activation that has messages and a place.
+    fn start(&mut self, slot: u32) {
+        let activation = self.activations.get(slot);
+        let function_type = activation.address.function_type;
+        let id = InvocationId { slot, generation: activation.generation };
+        let known = self.types.get(function_type);
+        if activation.cells.len() < known.specs.len() {
+            self.load_state(slot);
+            return;
+        }
+        if !known.is_known {
+            if known.handshakes >= self.config.limits.handshakes_max {
+                activation.phase = Phase::Queued;
+                known.waiting.push_back(id);
+                return;
+            }
+            if known.handshakes == 0 {
+                let gate = (self.now_ms + HANDSHAKE_GATE_MS, function_type);
+                self.handshake_gates.push_back(gate);
+            }
+            known.handshakes += 1;
+            activation.flags.is_handshake = true;
+        }
+        self.invoke(slot);
+    }
+
+    fn load_state(&mut self, slot: u32) {
+        let activation = self.activations.get(slot);
+        activation.phase = Phase::LoadingState;
+        let first = activation.cells.len();
+        let (partition, address) = (activation.partition, activation.address.clone());
+        let specs = self.types.get(address.function_type).specs.clone();
+        keys::state_prefix(&mut self.key, partition, &address);
+        let keys = specs[first..]
+            .iter()
+            .map(|spec| [self.key.as_slice(), spec.name.as_bytes()].concat())
+            .collect();
+        let id = self.activations.next_id(slot);
+        self.actions.push(Action::Get { purpose: GetFor::State { id, first }, keys });
+    }
+
+    pub(crate) fn state_loaded(
+        &mut self,
+        id: InvocationId,
+        first: usize,
+        values: &[Option<Bytes>],
+    ) -> Result<(), DecodeError> {
+        let Some(activation) = self.activations.current(id) else {
+            return Ok(());
+        };
+        assert_eq!(activation.phase, Phase::LoadingState);
+        assert_eq!(activation.cells.len(), first);
+        activation.phase = Phase::Idle;
+        let specs = self.types.get(activation.address.function_type).specs.clone();
+        let mut weight = 0;
+        let mut mismatch = None;
+        for (value, spec) in values.iter().zip(&specs[first..]) {
+            let mut cell = Cell::default();
+            if let Some(bytes) = value {
+                let stored = get_state(bytes)?;
+                if stored.typename != spec.typename {
+                    mismatch = Some(format!(
+                        "state [{}] of {}: Previous type was: {}, new type is: {}",
+                        spec.name, activation.address, stored.typename, spec.typename
+                    ));
+                }
+                cell.expires_at_ms = stored.expires_at_ms;
+                cell.value = Some(Bytes::copy_from_slice(stored.value));
+                weight += stored.value.len();
+            }
+            weight += size_of::<Cell>();
+            activation.cells.push(cell);
+        }
+        if let Some(message) = mismatch {
+            activation.cells.truncate(first);
+            let error = InvokeError::new(message);
+            activation.phase = Phase::Running;
+            self.in_flight += 1;
+            self.done(id, Err(error));
+            return Ok(());
+        }
+        self.activations.reweigh(id.slot, weight, 0);
+        self.schedule(id.slot);
+        Ok(())
+    }
+
+    /// Reads spilled messages back, as soon as the commits that hold them are readable.
+    fn load_mail(&mut self, slot: u32) {
+        let activation = self.activations.get(slot);
+        let partition = activation.partition;
+        let index = self.scope_index(partition);
+        let activation = self.activations.get(slot);
+        let scope = &mut self.scopes[index];
+        if activation.spill.commit > scope.visible {
+            activation.phase = Phase::AwaitingMail;
+            let id = InvocationId { slot, generation: activation.generation };
+            scope.awaiting.push_back((activation.spill.commit, Awaiting::Mail(id)));
+            return;
+        }
+        self.read_mail(slot);
+    }
+
+    fn read_mail(&mut self, slot: u32) {
+        let partition = self.activations.get(slot).partition;
+        let visible = self.scope(partition).visible;
+        let activation = self.activations.get(slot);
+        activation.phase = Phase::LoadingMail;
+        // What was left to the store in the meantime may not be readable: then this is not all.
+        let is_all = activation.spill.commit <= visible;
+        activation.spill.asked = if is_all { Some(activation.spill.last) } else { None };
+        let loaded = activation.spill.loaded;
+        keys::pending_prefix(&mut self.key, partition, &activation.address);
+        let prefix = self.key.clone();
+        let to = keys::prefix_end(&prefix).expect("keys begin with a space below 0xff");
+        let mut from = prefix;
+        from.extend_from_slice(&(loaded + 1).to_be_bytes());
+        let id = self.activations.next_id(slot);
+        let range = ScanRange {
+            from,
+            to,
+            rows_max: self.config.limits.mailbox_len_max,
+            bytes_max: self.config.limits.mailbox_bytes_max,
+        };
+        self.actions.push(Action::Scan { purpose: ScanFor::Mail { id }, range });
+    }
+
+    pub(crate) fn mail_loaded(
+        &mut self,
+        id: InvocationId,
+        rows: &[(Bytes, Bytes)],
+        more: bool,
+    ) -> Result<(), DecodeError> {
+        let Some(activation) = self.activations.current(id) else {
+            return Ok(());
+        };
+        assert_eq!(activation.phase, Phase::LoadingMail);
+        activation.phase = Phase::Idle;
+        let mut weight = 0;
+        for (key, value) in rows {
+            let (_, Key::Pending { arrival, .. }) = keys::parse(key)? else {
+                return Err(DecodeError { expected: "the key of a pending message" });
+            };
+            assert!(arrival > activation.spill.loaded, "pending messages are read once, in order");
+            activation.spill.loaded = arrival;
+            let message = get_message(&mut Reader::new(value), Some(&activation.address))?;
+            weight += message.weight();
+            activation.push(Entry { arrival, is_persisted: true, message: message.into() });
+        }
+        if !more && activation.spill.asked == Some(activation.spill.last) {
+            activation.spill.is_spilled = false;
+        }
+        self.stats.mailbox_messages += rows.len() as u64;
+        self.stats.mailbox_bytes += weight as u64;
+        let stats = &mut self.stats;
+        stats.spilled_messages = stats.spilled_messages.saturating_sub(rows.len() as u64);
+        stats.spilled_bytes = stats.spilled_bytes.saturating_sub(weight as u64);
+        self.activations.reweigh(id.slot, weight, 0);
+        self.schedule(id.slot);
+        Ok(())
+    }
+
+    /// Sends the next batch; or the same one again, when only its state was incomplete.
+    fn invoke(&mut self, slot: u32) {
+        self.fill_batch(slot);
+        let partition = self.activations.get(slot).partition;
+        let time_ms = self.time_ms(partition);
+        let id = self.activations.next_id(slot);
+        let activation = self.activations.get(slot);
+        let specs = self.types.get(activation.address.function_type).specs.clone();
+        let mut is_dirty = false;
+        let mut state = Vec::with_capacity(activation.cells.len());
+        for (cell, spec) in activation.cells.iter_mut().zip(specs.iter()) {
+            if cell.value.is_some() && cell.expires_at_ms != 0 && cell.expires_at_ms <= time_ms {
+                // The function sees that it is gone, so it must stay gone, whatever clock comes next.
+                *cell = Cell { is_dirty: true, ..Cell::default() };
+                is_dirty = true;
+            }
+            if let (Expiration::AfterInvoke(ttl_ms), Some(_)) = (spec.expiration, &cell.value) {
+                cell.expires_at_ms = time_ms.saturating_add(ttl_ms);
+                cell.is_dirty = true;
+                is_dirty = true;
+            }
+            state.push(cell.value.clone());
+        }
+        activation.phase = Phase::Running;
+        let messages = activation.batch.iter().map(|entry| entry.message.clone()).collect();
+        let target = activation.address.clone();
+        if is_dirty {
+            self.mark_dirty(slot);
+        }
+        self.in_flight += 1;
+        self.stats.invocations += 1;
+        let invocation = Invocation { target, specs, state, messages };
+        self.actions.push(Action::Invoke { id, invocation });
+    }
+
+    fn fill_batch(&mut self, slot: u32) {
+        let limits = &self.config.limits;
+        let activation = self.activations.get(slot);
+        if !activation.batch.is_empty() {
+            return;
+        }
+        let len_max = if activation.single > 0 { 1 } else { limits.batch_len_max };
+        let mut bytes = 0;
+        while activation.batch.len() < len_max {
+            let Some(next) = activation.mailbox.front() else {
+                break;
+            };
+            bytes += next.message.weight();
+            if bytes > limits.batch_bytes_max && !activation.batch.is_empty() {
+                break;
+            }
+            let entry = activation.pop();
+            activation.batch.extend(entry);
+        }
+        assert!(!activation.batch.is_empty(), "an invocation has at least one message");
+    }
+
+    /// Lists the activation among those whose state the open commit writes.
+    pub(crate) fn mark_dirty(&mut self, slot: u32) {
+        let activation = self.activations.get(slot);
+        if !activation.flags.is_dirty {
+            activation.flags.is_dirty = true;
+            let partition = activation.partition;
+            self.scope(partition).open.dirty.push(slot);
+        }
+    }
+
+    /// Starts activations that waited for a place.
+    pub(crate) fn start_ready(&mut self) {
+        while self.in_flight < self.config.limits.in_flight_max {
+            let Some(id) = self.ready.pop_front() else {
+                return;
+            };
+            self.resume(id);
+        }
+    }
+
+    /// Lets an activation that waited in a queue go on.
+    pub(crate) fn resume(&mut self, id: InvocationId) {
+        let Some(activation) = self.activations.current(id) else {
+            return;
+        };
+        match activation.phase {
+            Phase::Queued => {
+                activation.phase = Phase::Idle;
+                self.schedule(id.slot);
+            }
+            Phase::AwaitingMail => self.read_mail(id.slot),
+            _ => {}
+        }
+    }
+
+    /// Handshakes that take long no longer hold up the other addresses of their type.
+    pub(crate) fn open_handshake_gates(&mut self) {
+        while let Some((at_ms, function_type)) = self.handshake_gates.front().copied() {
+            if at_ms > self.now_ms {
+                return;
+            }
+            self.handshake_gates.pop_front();
+            let known = self.types.get(function_type);
+            if !known.is_known && known.handshakes > 0 {
+                known.handshakes = 0;
+                self.resume_waiting(function_type, self.config.limits.handshakes_max);
+            }
+        }
+    }
+
+    pub(crate) fn resume_waiting(
+        &mut self,
+        function_type: dormouse_protocol::FunctionType,
+        count: usize,
+    ) {
+        for _ in 0..count {
+            let Some(id) = self.types.get(function_type).waiting.pop_front() else {
+                return;
+            };
+            self.resume(id);
+        }
+    }
+}

@@ -1,0 +1,153 @@
+//! The open commit becomes one atomic batch: unfinished inputs as pending, changed state, marks, heads,
+//! and each touched partition's number and time.
+
+use dormouse_protocol::Partition;
+
+use crate::action::Action;
+use crate::activation::Entry;
+use crate::channel::{Frame, FrameBody};
+use crate::commit::{Commit, PartMeta};
+use crate::keys;
+use crate::record::{StoredState, numbers, put_state};
+use crate::scope::Sealed;
+use crate::shard::Shard;
+
+impl Shard {
+    /// Hands to the store what was collected since the last call, as far as it has free places.
+    pub fn seal(&mut self) {
+        for index in 0..self.scopes.len() {
+            let scope = &self.scopes[index];
+            let has_place = scope.in_flight.len() < self.config.limits.commits_in_flight_max;
+            if has_place && !scope.open.is_empty() {
+                self.seal_scope(index);
+            }
+        }
+    }
+
+    fn seal_scope(&mut self, index: usize) {
+        self.put_inputs(index);
+        self.put_states(index);
+        let confirms = self.put_marks(index);
+        let sends = self.put_heads(index);
+        let parts = self.close_parts(index);
+        let scope = &mut self.scopes[index];
+        let open = std::mem::take(&mut scope.open);
+        let number = scope.number;
+        scope.number += 1;
+        if let Some(last) = scope.in_flight.back() {
+            assert_eq!(last.number + 1, number, "commits are numbered without a gap");
+        }
+        scope.in_flight.push_back(Sealed { number, sends, confirms, releases: open.releases });
+        self.stats.commits += 1;
+        self.stats.commit_ops += open.ops.len() as u64;
+        self.stats.commit_bytes += open.ops.as_bytes().len() as u64;
+        let commit = Commit { number, parts, ops: open.ops, trims: open.trims };
+        self.actions.push(Action::Append { scope: index as u32, commit });
+    }
+
+    /// Inputs that came since the last seal and are not finished are written, once in their lives.
+    fn put_inputs(&mut self, index: usize) {
+        for slot in std::mem::take(&mut self.scopes[index].open.inputs) {
+            let activation = self.activations.get(slot);
+            activation.flags.has_input = false;
+            let partition = activation.partition;
+            let unwritten = |entry: &&mut Entry| !entry.is_persisted;
+            let entries = activation.batch.iter_mut().chain(activation.mailbox.iter_mut());
+            let unwritten: Vec<_> = entries
+                .filter(unwritten)
+                .map(|entry| {
+                    entry.is_persisted = true;
+                    (entry.arrival, entry.message.clone())
+                })
+                .collect();
+            for (arrival, message) in unwritten {
+                self.put_pending(partition, &message.target, arrival, &message);
+            }
+        }
+    }
+
+    fn put_states(&mut self, index: usize) {
+        let number = self.scopes[index].number;
+        for slot in std::mem::take(&mut self.scopes[index].open.dirty) {
+            let activation = self.activations.get(slot);
+            activation.flags.is_dirty = false;
+            activation.last_write = number;
+            let partition = activation.partition;
+            let specs = self.types.get(activation.address.function_type).specs.clone();
+            keys::state_prefix(&mut self.key, partition, &activation.address);
+            let prefix = self.key.len();
+            let mut cells = std::mem::take(&mut activation.cells);
+            for (cell, spec) in cells.iter_mut().zip(specs.iter()) {
+                if !std::mem::take(&mut cell.is_dirty) {
+                    continue;
+                }
+                self.key.truncate(prefix);
+                self.key.extend_from_slice(spec.name.as_bytes());
+                match &cell.value {
+                    None => self.delete(partition),
+                    Some(value) => {
+                        self.value.clear();
+                        let expires_at_ms = cell.expires_at_ms;
+                        let typename = &spec.typename;
+                        put_state(&mut self.value, &StoredState { expires_at_ms, typename, value });
+                        self.put_scratch(partition);
+                    }
+                }
+            }
+            self.activations.get(slot).cells = cells;
+        }
+    }
+
+    fn put_marks(&mut self, index: usize) -> Vec<Frame> {
+        let marks = std::mem::take(&mut self.scopes[index].open.marks);
+        let mut confirms = Vec::with_capacity(marks.len());
+        for (receiver, sender) in marks {
+            let mark = &mut self.part(receiver).marks[usize::from(sender.0)];
+            let mark = mark.as_mut().expect("a listed mark exists");
+            mark.is_touched = false;
+            let (epoch, taken) = (mark.epoch, mark.taken);
+            keys::mark(&mut self.key, receiver, sender);
+            self.put(receiver, &numbers(&[epoch, taken]));
+            let body = FrameBody::Confirm { epoch, taken };
+            confirms.push(Frame { from: receiver, to: sender, body });
+        }
+        confirms
+    }
+
+    fn put_heads(&mut self, index: usize) -> Vec<(Partition, Partition, u64)> {
+        for (partition, outbox) in std::mem::take(&mut self.scopes[index].open.egress) {
+            let queue =
+                self.part(partition).egress.get_mut(&outbox).expect("a listed queue exists");
+            queue.is_touched = false;
+            let head = [queue.next, queue.first_unconfirmed()];
+            keys::egress_head(&mut self.key, partition, &outbox);
+            self.put(partition, &numbers(&head));
+        }
+        let listed = std::mem::take(&mut self.scopes[index].open.sends);
+        let mut sends = Vec::with_capacity(listed.len());
+        for (sender, receiver) in listed {
+            let channel = &mut self.part(sender).channels[usize::from(receiver.0)];
+            let channel = channel.as_mut().expect("a listed channel exists");
+            channel.is_touched = false;
+            let head = [channel.epoch, channel.next, channel.trimmed];
+            keys::outbox_head(&mut self.key, sender, receiver);
+            self.put(sender, &numbers(&head));
+            sends.push((sender, receiver, head[1] - 1));
+        }
+        sends
+    }
+
+    fn close_parts(&mut self, index: usize) -> Vec<PartMeta> {
+        let partitions = std::mem::take(&mut self.scopes[index].open.parts);
+        let mut parts = Vec::with_capacity(partitions.len());
+        for partition in partitions {
+            let time_ms = self.time_ms(partition);
+            let part = self.part(partition);
+            part.is_touched = false;
+            part.seq += 1;
+            let (fence, seq, arrival) = (part.fence, part.seq, part.arrival);
+            parts.push(PartMeta { partition, fence, seq, time_ms, arrival });
+        }
+        parts
+    }
+}

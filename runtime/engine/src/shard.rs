@@ -1,0 +1,287 @@
+//! One shard: the owner of some partitions and of everything that concerns them. This file only
+//! dispatches; each stage has its own.
+
+use std::collections::{BTreeSet, VecDeque};
+
+use dormouse_protocol::Partition;
+
+use crate::action::{Action, GetFor, ScanFor};
+use crate::activation::Activations;
+use crate::codec::DecodeError;
+use crate::event::{Event, InvocationId};
+use crate::limits::Limits;
+use crate::partition_state::PartitionState;
+use crate::scope::{Scope, Scoping};
+use crate::types::{Catalog, Types};
+
+/// What a shard is told once.
+#[derive(Clone, Debug)]
+pub struct ShardConfig {
+    /// Number of partitions of the application.
+    pub partitions: u16,
+    pub scoping: Scoping,
+    /// A commit accepted at append is never refused alone, and what is durable is a prefix of what was
+    /// appended, over all scopes of the process: messages may flow between shards at append.
+    pub is_prefix: bool,
+    pub limits: Limits,
+}
+
+/// Counters of a shard, growing from zero; gauges say so.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Stats {
+    /// Messages put into mailboxes (in memory or pending).
+    pub messages_accepted: u64,
+    /// Messages whose effects were applied.
+    pub messages_finished: u64,
+    pub invocations: u64,
+    pub invocations_failed: u64,
+    pub messages_sent: u64,
+    pub delayed_sent: u64,
+    pub delayed_fired: u64,
+    pub egress_sent: u64,
+    pub replies: u64,
+    pub commits: u64,
+    pub commit_ops: u64,
+    pub commit_bytes: u64,
+    /// Messages that a repeat brought a second time.
+    pub duplicates_dropped: u64,
+    /// Gauge: addresses whose last invocation failed.
+    pub blocked: u64,
+    /// Messages to types that nobody serves.
+    pub unserved: u64,
+    /// Gauge: messages in mailboxes in memory, and their bytes.
+    pub mailbox_messages: u64,
+    pub mailbox_bytes: u64,
+    /// Gauge: messages put aside into the store by this process and not read back, and their bytes.
+    pub spilled_messages: u64,
+    pub spilled_bytes: u64,
+    pub evictions: u64,
+}
+
+/// The state machine of one shard.
+#[derive(Debug)]
+pub struct Shard {
+    pub(crate) config: ShardConfig,
+    pub(crate) now_ms: u64,
+    pub(crate) parts: Vec<Option<Box<PartitionState>>>,
+    pub(crate) activations: Activations,
+    pub(crate) types: Types,
+    pub(crate) scopes: Vec<Scope>,
+    /// Activations that wait for a place among the invocations in flight.
+    pub(crate) ready: VecDeque<InvocationId>,
+    pub(crate) in_flight: usize,
+    /// Activations woken by recovery that have not caught up.
+    pub(crate) recovering: usize,
+    /// Blocked activations, by when they are tried again.
+    pub(crate) retries: BTreeSet<(u64, u32, u32)>,
+    /// Partitions, by when their next delayed message is due.
+    pub(crate) due: BTreeSet<(u64, Partition)>,
+    /// When handshakes that hang stop holding up others: (time, function type index).
+    pub(crate) handshake_gates: VecDeque<(u64, dormouse_protocol::FunctionType)>,
+    /// When the sweep came by last.
+    pub(crate) swept_ms: u64,
+    pub(crate) actions: Vec<Action>,
+    pub(crate) stats: Stats,
+    /// Scratch space for keys and values.
+    pub(crate) key: Vec<u8>,
+    pub(crate) value: Vec<u8>,
+}
+
+impl Shard {
+    #[must_use]
+    pub fn new(config: ShardConfig, catalog: Box<dyn Catalog>) -> Self {
+        config.limits.check();
+        assert!(config.partitions >= 1);
+        let scopes = match config.scoping {
+            Scoping::Shard => 1,
+            Scoping::Partition => usize::from(config.partitions),
+        };
+        Self {
+            now_ms: 0,
+            parts: (0..config.partitions).map(|_| None).collect(),
+            activations: Activations::default(),
+            types: Types::new(catalog),
+            scopes: (0..scopes).map(|_| Scope::new()).collect(),
+            ready: VecDeque::new(),
+            in_flight: 0,
+            recovering: 0,
+            retries: BTreeSet::new(),
+            due: BTreeSet::new(),
+            handshake_gates: VecDeque::new(),
+            swept_ms: 0,
+            actions: Vec::new(),
+            stats: Stats::default(),
+            key: Vec::with_capacity(128),
+            value: Vec::with_capacity(256),
+            config,
+        }
+    }
+
+    /// Takes one event. What it leads to is in [`Shard::take_actions`].
+    pub fn handle(&mut self, event: Event) {
+        match event {
+            Event::Submit { message, token } => self.submit(message, token),
+            Event::Done { id, result } => self.done(id, result),
+            Event::Frame(frame) => self.frame(frame),
+            Event::Appended { scope, number } => self.appended(scope, number),
+            Event::Durable { scope, number } => self.durable(scope, number),
+            Event::EgressConfirmed { partition, outbox, number } => {
+                self.egress_confirmed(partition, &outbox, number);
+            }
+            Event::Got { purpose, values } => {
+                let got = match purpose {
+                    GetFor::State { id, first } => self.state_loaded(id, first, &values),
+                    GetFor::Tokens { partition, rows, upto } => {
+                        self.tokens_loaded(partition, &rows, upto, &values)
+                    }
+                };
+                self.halt_on(got);
+            }
+            Event::Scanned { purpose, rows, more } => {
+                let scanned = match purpose {
+                    ScanFor::Mail { id } => self.mail_loaded(id, &rows, more),
+                    ScanFor::Recovery { partition } => {
+                        self.recovery_scanned(partition, &rows, more)
+                    }
+                    ScanFor::Timers { partition } => self.timers_scanned(partition, &rows, more),
+                    ScanFor::Outbox { partition, receiver } => {
+                        self.outbox_loaded(partition, receiver, &rows, more)
+                    }
+                    ScanFor::Egress { partition, outbox } => {
+                        self.egress_loaded(partition, &outbox, &rows, more)
+                    }
+                };
+                self.halt_on(scanned);
+            }
+            Event::Opened { partition, fence, opened } => {
+                let opened = self.open(partition, fence, &opened);
+                self.halt_on(opened);
+            }
+            Event::Started => self.start_all(),
+        }
+    }
+
+    /// Moves the shard's clock (milliseconds since 1970; a step back is ignored) and does what is due.
+    pub fn advance(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+        self.open_handshake_gates();
+        self.retry_due();
+        self.fire_due();
+        self.sweep();
+    }
+
+    /// When [`Shard::advance`] has to be called next, at the latest.
+    #[must_use]
+    pub fn next_wake_ms(&self) -> Option<u64> {
+        let retry = self.retries.first().map(|(at, _, _)| *at);
+        let due = self.due.first().map(|(at, _)| *at);
+        let gate = self.handshake_gates.front().map(|(at, _)| *at);
+        [retry, due, gate].into_iter().flatten().min()
+    }
+
+    /// Whether invocations are under way, so that a stop should wait for them.
+    #[must_use]
+    pub fn in_flight(&self) -> usize {
+        self.in_flight
+    }
+
+    /// Whether everything sealed has become durable and nothing waits to be sealed.
+    #[must_use]
+    pub fn is_settled(&self) -> bool {
+        self.scopes.iter().all(|scope| scope.in_flight.is_empty() && scope.open.is_empty())
+    }
+
+    /// The actions since the last call, in order; swaps them with `empty`, which keeps its capacity.
+    pub fn take_actions(&mut self, empty: &mut Vec<Action>) {
+        debug_assert!(empty.is_empty());
+        std::mem::swap(&mut self.actions, empty);
+    }
+
+    #[must_use]
+    pub fn has_actions(&self) -> bool {
+        !self.actions.is_empty()
+    }
+
+    #[must_use]
+    pub fn stats(&self) -> &Stats {
+        &self.stats
+    }
+
+    /// Awake instances.
+    #[must_use]
+    pub fn awake(&self) -> usize {
+        self.activations.len()
+    }
+
+    /// Bytes accounted for awake instances.
+    #[must_use]
+    pub fn memory_bytes(&self) -> usize {
+        self.activations.memory
+    }
+
+    /// Whether recovery has found every address with pending messages.
+    #[must_use]
+    pub fn is_recovered(&self) -> bool {
+        self.parts.iter().flatten().all(|part| part.is_recovered())
+    }
+
+    pub(crate) fn part(&mut self, partition: Partition) -> &mut PartitionState {
+        self.parts[usize::from(partition.0)].as_deref_mut().expect("the partition is owned")
+    }
+
+    pub(crate) fn scope_index(&self, partition: Partition) -> usize {
+        match self.config.scoping {
+            Scoping::Shard => 0,
+            Scoping::Partition => usize::from(partition.0),
+        }
+    }
+
+    pub(crate) fn scope(&mut self, partition: Partition) -> &mut Scope {
+        let index = self.scope_index(partition);
+        &mut self.scopes[index]
+    }
+
+    /// The partition's own time: the wall clock, unless a former owner's was ahead.
+    pub(crate) fn time_ms(&mut self, partition: Partition) -> u64 {
+        let now_ms = self.now_ms;
+        let part = self.part(partition);
+        part.time_ms = part.time_ms.max(now_ms);
+        part.time_ms
+    }
+
+    /// Lists the partition among the open commit's parts.
+    pub(crate) fn touch(&mut self, partition: Partition) {
+        let part = self.part(partition);
+        if !part.is_touched {
+            part.is_touched = true;
+            self.scope(partition).open.parts.push(partition);
+        }
+    }
+
+    /// Puts a record of `partition` into the open commit; the key is in `self.key`.
+    pub(crate) fn put(&mut self, partition: Partition, value: &[u8]) {
+        self.touch(partition);
+        let index = self.scope_index(partition);
+        self.scopes[index].open.ops.put(&self.key, value);
+    }
+
+    /// Puts with the value in `self.value`.
+    pub(crate) fn put_scratch(&mut self, partition: Partition) {
+        let value = std::mem::take(&mut self.value);
+        self.put(partition, &value);
+        self.value = value;
+    }
+
+    /// Deletes the record of `partition` whose key is in `self.key`.
+    pub(crate) fn delete(&mut self, partition: Partition) {
+        self.touch(partition);
+        let index = self.scope_index(partition);
+        self.scopes[index].open.ops.delete(&self.key);
+    }
+
+    pub(crate) fn halt_on(&mut self, result: Result<(), DecodeError>) {
+        if let Err(error) = result {
+            self.actions.push(Action::Halt(error.to_string()));
+        }
+    }
+}

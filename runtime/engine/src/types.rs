@@ -1,0 +1,89 @@
+//! What a shard knows of each function type: whether anybody serves it, and its registered states.
+
+use std::collections::VecDeque;
+use std::fmt::Debug;
+use std::sync::Arc;
+
+use dormouse_protocol::{FunctionType, StateSpec};
+
+use crate::event::InvocationId;
+
+/// What the application says of a function type.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Declared {
+    /// Nobody serves it: its messages wait in the store.
+    Unserved,
+    /// Served; with its states, or `None` when only calling it tells.
+    Served { specs: Option<Vec<StateSpec>> },
+}
+
+/// Answers for each function type once, when a shard meets it. Must be a pure function of the type.
+pub trait Catalog: Debug {
+    fn declare(&mut self, function_type: FunctionType) -> Declared;
+}
+
+#[derive(Debug)]
+pub(crate) struct TypeState {
+    pub(crate) is_served: bool,
+    pub(crate) specs: Arc<[StateSpec]>,
+    /// An invocation has told which states there are.
+    pub(crate) is_known: bool,
+    /// Invocations under way that will tell.
+    pub(crate) handshakes: usize,
+    /// Activations that wait to be told.
+    pub(crate) waiting: VecDeque<InvocationId>,
+}
+
+#[derive(Debug)]
+pub(crate) struct Types {
+    catalog: Box<dyn Catalog>,
+    by_index: Vec<Option<TypeState>>,
+}
+
+impl Types {
+    pub(crate) fn new(catalog: Box<dyn Catalog>) -> Self {
+        Self { catalog, by_index: Vec::new() }
+    }
+
+    pub(crate) fn get(&mut self, function_type: FunctionType) -> &mut TypeState {
+        let index = function_type.index();
+        if index >= self.by_index.len() {
+            self.by_index.resize_with(index + 1, || None);
+        }
+        let catalog = &mut self.catalog;
+        self.by_index[index].get_or_insert_with(|| match catalog.declare(function_type) {
+            Declared::Unserved => TypeState::new(false, Vec::new(), true),
+            Declared::Served { specs: Some(specs) } => TypeState::new(true, specs, true),
+            Declared::Served { specs: None } => TypeState::new(true, Vec::new(), false),
+        })
+    }
+}
+
+impl TypeState {
+    fn new(is_served: bool, specs: Vec<StateSpec>, is_known: bool) -> Self {
+        let specs = specs.into();
+        Self { is_served, specs, is_known, handshakes: 0, waiting: VecDeque::new() }
+    }
+
+    /// Adds the states that are new. The number added, or why they contradict what is known.
+    pub(crate) fn register(&mut self, asked: Vec<StateSpec>) -> Result<usize, String> {
+        let mut specs = self.specs.to_vec();
+        for spec in asked {
+            match specs.iter().find(|known| known.name == spec.name) {
+                None => specs.push(spec),
+                Some(known) if known.typename == spec.typename => {}
+                Some(known) => {
+                    return Err(format!(
+                        "state [{}]: Previous type was: {}, new type is: {}",
+                        spec.name, known.typename, spec.typename
+                    ));
+                }
+            }
+        }
+        let added = specs.len() - self.specs.len();
+        if added > 0 {
+            self.specs = specs.into();
+        }
+        Ok(added)
+    }
+}
