@@ -35,10 +35,7 @@ pub fn read(files: &[PathBuf], diagnostics: &mut Diagnostics) -> Manifest {
         }
     }
     let first = files.first().map_or(Path::new("module.yaml"), |f| f);
-    Manifest {
-        components,
-        start: beginning(&Arc::from(first)),
-    }
+    Manifest { components, start: beginning(&Arc::from(first)) }
 }
 
 /// The documents of one YAML file that could be read.
@@ -48,10 +45,7 @@ pub fn documents(path: &Path, diagnostics: &mut Diagnostics) -> Vec<Node> {
     match text(path) {
         Ok(text) => yaml::parse(&file, &text, diagnostics),
         Err(Unreadable { line, problem }) => {
-            let span = Span {
-                line,
-                ..beginning(&file)
-            };
+            let span = Span { line, ..beginning(&file) };
             diagnostics.error(&span, problem);
             Vec::new()
         }
@@ -82,18 +76,12 @@ fn text(path: &Path) -> Result<String, Unreadable> {
 /// At most one byte more than a file may have.
 fn bytes(path: &Path) -> io::Result<Vec<u8>> {
     let mut bytes = Vec::new();
-    File::open(path)?
-        .take(FILE_BYTES_MAX + 1)
-        .read_to_end(&mut bytes)?;
+    File::open(path)?.take(FILE_BYTES_MAX + 1).read_to_end(&mut bytes)?;
     Ok(bytes)
 }
 
 fn beginning(file: &Arc<Path>) -> Span {
-    Span {
-        file: Arc::clone(file),
-        line: 1,
-        column: 1,
-    }
+    Span { file: Arc::clone(file), line: 1, column: 1 }
 }
 
 /// The component of a document; `None` for an empty one, and for one without a kind (reported).
@@ -127,11 +115,7 @@ fn component(document: &Node, diagnostics: &mut Diagnostics) -> Option<Component
         diagnostics.error(&document.span, message);
     }
     let (span, kind) = kind?;
-    Some(Component {
-        kind: kind.to_owned(),
-        span: span.clone(),
-        spec: spec?.clone(),
-    })
+    Some(Component { kind: kind.to_owned(), span: span.clone(), spec: spec?.clone() })
 }
 
 fn kind_of<'d>(document: &'d Node, diagnostics: &mut Diagnostics) -> Option<(&'d Span, &'d str)> {

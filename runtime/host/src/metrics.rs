@@ -108,9 +108,7 @@ impl Metrics {
     /// For a process with so many shards.
     #[must_use]
     pub fn new(shards: usize) -> Self {
-        Self {
-            shards: (0..shards).map(|_| Arc::default()).collect(),
-        }
+        Self { shards: (0..shards).map(|_| Arc::default()).collect() }
     }
 
     /// The counts of one shard, by its number.
@@ -133,18 +131,12 @@ impl ShardMetrics {
     /// The counts of a function type. To be asked for once and kept: it takes a lock.
     #[must_use]
     pub fn function(&self, function_type: FunctionType) -> Arc<FunctionMetrics> {
-        let mut functions = self
-            .functions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let mut functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         Arc::clone(functions.entry(function_type).or_default())
     }
 
     fn each_function(&self, mut visit: impl FnMut(FunctionType, &FunctionMetrics)) {
-        let functions = self
-            .functions
-            .lock()
-            .unwrap_or_else(PoisonError::into_inner);
+        let functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         for (function_type, counts) in functions.iter() {
             visit(*function_type, counts);
         }

@@ -2,6 +2,7 @@
 //! binary, put together and checked for names that occur twice. Made by `run` and `check` alike.
 
 pub mod functions;
+pub mod open;
 
 use std::collections::BTreeMap;
 
@@ -61,10 +62,7 @@ fn bind(
     let kinds = linked.kinds();
     let kind = &component.kind;
     let hint = match manifest::nearest(kind, &kinds) {
-        Some(near) => format!(
-            "did you mean `{near}`? Kinds are {}",
-            manifest::list(&kinds)
-        ),
+        Some(near) => format!("did you mean `{near}`? Kinds are {}", manifest::list(&kinds)),
         None => format!("kinds are {}", manifest::list(&kinds)),
     };
     diagnostics.error(&component.span, format!("unknown kind `{kind}`; {hint}"));

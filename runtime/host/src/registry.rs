@@ -37,10 +37,7 @@ pub fn linked() -> Result<Linked, LinkedTwice> {
     let mut binders: Vec<Binder> = inventory::iter::<Binder>().copied().collect();
     binders.sort_by_key(|binder| binder.kind);
     refuse_twice("kind", binders.iter().map(|binder| binder.kind))?;
-    Ok(Linked {
-        binders,
-        functions: Vec::new(),
-    })
+    Ok(Linked { binders, functions: Vec::new() })
 }
 
 fn refuse_twice<'n>(
@@ -50,10 +47,7 @@ fn refuse_twice<'n>(
     let mut last = None;
     for name in sorted {
         if last == Some(name) {
-            return Err(LinkedTwice {
-                what,
-                name: name.to_owned(),
-            });
+            return Err(LinkedTwice { what, name: name.to_owned() });
         }
         last = Some(name);
     }

@@ -151,18 +151,13 @@ impl RuntimeSettings {
 
 impl Default for AdminSettings {
     fn default() -> Self {
-        Self {
-            listen: Some(SocketAddr::from(([127, 0, 0, 1], 9095))),
-        }
+        Self { listen: Some(SocketAddr::from(([127, 0, 0, 1], 9095))) }
     }
 }
 
 impl Default for LogSettings {
     fn default() -> Self {
-        Self {
-            format: LogFormat::Text,
-            filter: "warn".to_owned(),
-        }
+        Self { format: LogFormat::Text, filter: "warn".to_owned() }
     }
 }
 

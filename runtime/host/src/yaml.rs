@@ -46,10 +46,7 @@ struct Stop {
 }
 
 fn malformed(error: &ScanError) -> Stop {
-    Stop {
-        at: *error.marker(),
-        message: format!("malformed YAML: {}", error.info()),
-    }
+    Stop { at: *error.marker(), message: format!("malformed YAML: {}", error.info()) }
 }
 
 /// A tree in the making. Collections that are not closed yet wait on a stack of our own.
@@ -69,10 +66,7 @@ struct Open {
 
 enum Children {
     List(Vec<Node>),
-    Map {
-        entries: Vec<(Node, Node)>,
-        key: Option<Node>,
-    },
+    Map { entries: Vec<(Node, Node)>, key: Option<Node> },
 }
 
 struct Anchored {
@@ -149,10 +143,8 @@ impl Tree {
     ) {
         let Some(tag) = tag else { return };
         if !(tag.is_yaml_core_schema() && usual.split(' ').any(|known| known == tag.suffix)) {
-            let message = format!(
-                "the YAML tag `{}{}` has no meaning here",
-                tag.handle, tag.suffix
-            );
+            let handle = if tag.is_yaml_core_schema() { "!!" } else { &tag.handle };
+            let message = format!("the YAML tag `{handle}{}` has no meaning here", tag.suffix);
             diagnostics.error(&self.span(at), message);
         }
     }
@@ -161,11 +153,7 @@ impl Tree {
         if self.open.len() == DEPTH_MAX {
             return Err(too_deep(at));
         }
-        self.open.push(Open {
-            at,
-            anchor,
-            children,
-        });
+        self.open.push(Open { at, anchor, children });
         Ok(())
     }
 
@@ -206,10 +194,7 @@ impl Tree {
         if anchor != 0 {
             let size = size(&node);
             self.hold(size.bytes, at)?;
-            let anchored = Anchored {
-                node: node.clone(),
-                size,
-            };
+            let anchored = Anchored { node: node.clone(), size };
             self.anchors.insert(anchor, anchored);
         }
         self.place(node);
@@ -241,11 +226,7 @@ impl Tree {
     }
 
     fn span(&self, at: Marker) -> Span {
-        Span {
-            file: Arc::clone(&self.file),
-            line: at.line().max(1),
-            column: at.col() + 1,
-        }
+        Span { file: Arc::clone(&self.file), line: at.line().max(1), column: at.col() + 1 }
     }
 }
 
@@ -263,15 +244,10 @@ fn size(node: &Node) -> Size {
     };
     let start = |depth| Size { bytes: own, depth };
     match &node.value {
-        NodeValue::Scalar { text, .. } => Size {
-            bytes: own + text.len(),
-            depth: 0,
-        },
+        NodeValue::Scalar { text, .. } => Size { bytes: own + text.len(), depth: 0 },
         NodeValue::List(items) => items.iter().map(size).fold(start(1), add),
         NodeValue::Map(entries) => {
-            let children = entries
-                .iter()
-                .flat_map(|(key, value)| [size(key), size(value)]);
+            let children = entries.iter().flat_map(|(key, value)| [size(key), size(value)]);
             children.fold(start(1), add)
         }
     }
@@ -302,9 +278,7 @@ fn merged(entries: Vec<(Node, Node)>, diagnostics: &mut Diagnostics) -> Vec<(Nod
     }
     for (key, value) in inherited {
         let line = key.span.line;
-        let is_new = key
-            .as_text()
-            .is_none_or(|name| first.insert(name.to_owned(), line).is_none());
+        let is_new = key.as_text().is_none_or(|name| first.insert(name.to_owned(), line).is_none());
         if is_new {
             kept.push((key, value));
         }

@@ -17,10 +17,7 @@ pub struct Histogram {
 
 impl Default for Histogram {
     fn default() -> Self {
-        Self {
-            buckets: [const { AtomicU64::new(0) }; BUCKETS],
-            sum: Counter::default(),
-        }
+        Self { buckets: [const { AtomicU64::new(0) }; BUCKETS], sum: Counter::default() }
     }
 }
 
@@ -58,10 +55,8 @@ mod tests {
 
     #[test]
     fn a_value_falls_into_the_smallest_power_of_two_that_holds_it() {
-        let placed: Vec<usize> = [0, 1, 2, 3, 4, 5, 1024, 1025, 1 << 39, u64::MAX]
-            .into_iter()
-            .map(bucket_of)
-            .collect();
+        let placed: Vec<usize> =
+            [0, 1, 2, 3, 4, 5, 1024, 1025, 1 << 39, u64::MAX].into_iter().map(bucket_of).collect();
         assert_eq!(placed, [0, 0, 1, 2, 2, 3, 10, 11, 39, 40]);
     }
 

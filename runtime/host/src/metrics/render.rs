@@ -49,25 +49,10 @@ pub fn render(metrics: &Metrics, process: Option<ProcessUsage>) -> String {
     ingress_and_load(&mut page, metrics);
     functions(&mut page, metrics);
     if let Some(usage) = process {
-        page.single(
-            names::RESIDENT_BYTES,
-            "gauge",
-            "Resident memory.",
-            usage.resident_bytes,
-        );
+        page.single(names::RESIDENT_BYTES, "gauge", "Resident memory.", usage.resident_bytes);
         let help = "Highest resident memory so far.";
-        page.single(
-            names::PEAK_RESIDENT_BYTES,
-            "gauge",
-            help,
-            usage.peak_resident_bytes,
-        );
-        page.single(
-            names::CPU_SECONDS,
-            "counter",
-            "Processor time used.",
-            usage.cpu_seconds,
-        );
+        page.single(names::PEAK_RESIDENT_BYTES, "gauge", help, usage.peak_resident_bytes);
+        page.single(names::CPU_SECONDS, "counter", "Processor time used.", usage.cpu_seconds);
     }
     page.head(names::INFO, "gauge", "The running version.");
     let version = env!("CARGO_PKG_VERSION");
@@ -79,22 +64,16 @@ fn work(page: &mut Page, metrics: &Metrics) {
     let help = "Messages whose effects were committed.";
     page.counter(names::MESSAGES, help, metrics, |s| s.work.messages.get());
     let help = "Calls of functions.";
-    page.counter(names::INVOCATIONS, help, metrics, |s| {
-        s.work.invocations.get()
-    });
+    page.counter(names::INVOCATIONS, help, metrics, |s| s.work.invocations.get());
     let help = "Calls of functions that failed.";
-    page.counter(names::INVOCATION_FAILURES, help, metrics, |s| {
-        s.work.invocation_failures.get()
-    });
+    page.counter(names::INVOCATION_FAILURES, help, metrics, |s| s.work.invocation_failures.get());
     let help = "Time from a call of a function to its answer.";
     page.histogram(names::INVOCATION_SECONDS, help, Unit::Nanos, metrics, |s| {
         &s.work.invocation_nanos
     });
     effects(page, metrics);
     let help = "Replies that came too late, twice, or after a restart.";
-    page.counter(names::REPLIES_DROPPED, help, metrics, |s| {
-        s.effects.replies_dropped.get()
-    });
+    page.counter(names::REPLIES_DROPPED, help, metrics, |s| s.effects.replies_dropped.get());
 }
 
 fn effects(page: &mut Page, metrics: &Metrics) {
@@ -110,9 +89,7 @@ fn effects(page: &mut Page, metrics: &Metrics) {
         ];
         for (kind, count) in kinds {
             let name = names::EFFECTS;
-            page.line(format_args!(
-                "{name}{{shard=\"{shard}\",kind=\"{kind}\"}} {count}"
-            ));
+            page.line(format_args!("{name}{{shard=\"{shard}\",kind=\"{kind}\"}} {count}"));
         }
     }
 }
@@ -121,17 +98,11 @@ fn commits(page: &mut Page, metrics: &Metrics) {
     let help = "Atomic batches handed to the store.";
     page.counter(names::COMMITS, help, metrics, |s| s.commits.commits.get());
     let help = "Bytes handed to the store.";
-    page.counter(names::COMMIT_BYTES, help, metrics, |s| {
-        s.commits.bytes.get()
-    });
+    page.counter(names::COMMIT_BYTES, help, metrics, |s| s.commits.bytes.get());
     let help = "Changes of single keys handed to the store.";
-    page.counter(names::COMMIT_OPERATIONS, help, metrics, |s| {
-        s.commits.operations.get()
-    });
+    page.counter(names::COMMIT_OPERATIONS, help, metrics, |s| s.commits.operations.get());
     let help = "Size of atomic batches.";
-    page.histogram(names::COMMIT_SIZE_BYTES, help, Unit::Bytes, metrics, |s| {
-        &s.commits.size
-    });
+    page.histogram(names::COMMIT_SIZE_BYTES, help, Unit::Bytes, metrics, |s| &s.commits.size);
     page.head(
         names::DURABLE_LAG_SECONDS,
         "gauge",
@@ -139,52 +110,31 @@ fn commits(page: &mut Page, metrics: &Metrics) {
     );
     for (shard, counts) in metrics.shards().iter().enumerate() {
         let seconds = Unit::Nanos.scale(counts.commits.durable_lag_nanos.get());
-        page.line(format_args!(
-            "{}{{shard=\"{shard}\"}} {seconds}",
-            names::DURABLE_LAG_SECONDS
-        ));
+        page.line(format_args!("{}{{shard=\"{shard}\"}} {seconds}", names::DURABLE_LAG_SECONDS));
     }
 }
 
 fn ingress_and_load(page: &mut Page, metrics: &Metrics) {
     let help = "Messages accepted from outside.";
-    page.counter(names::INGRESS_ACCEPTED, help, metrics, |s| {
-        s.ingress.accepted.get()
-    });
+    page.counter(names::INGRESS_ACCEPTED, help, metrics, |s| s.ingress.accepted.get());
     let help = "Messages from outside that were refused.";
-    page.counter(names::INGRESS_REJECTED, help, metrics, |s| {
-        s.ingress.rejected.get()
-    });
+    page.counter(names::INGRESS_REJECTED, help, metrics, |s| s.ingress.rejected.get());
     let help = "Time from the acceptance of a message until it is durable.";
-    page.histogram(
-        names::REQUEST_DURABLE_SECONDS,
-        help,
-        Unit::Nanos,
-        metrics,
-        |s| &s.ingress.durable_nanos,
-    );
+    page.histogram(names::REQUEST_DURABLE_SECONDS, help, Unit::Nanos, metrics, |s| {
+        &s.ingress.durable_nanos
+    });
     let help = "Messages accepted and not finished.";
-    page.gauge(names::BACKLOG_MESSAGES, help, metrics, |s| {
-        s.load.backlog_messages.get()
-    });
+    page.gauge(names::BACKLOG_MESSAGES, help, metrics, |s| s.load.backlog_messages.get());
     let help = "Bytes of messages accepted and not finished.";
-    page.gauge(names::BACKLOG_BYTES, help, metrics, |s| {
-        s.load.backlog_bytes.get()
-    });
+    page.gauge(names::BACKLOG_BYTES, help, metrics, |s| s.load.backlog_bytes.get());
     let help = "Instances in memory.";
-    page.gauge(names::AWAKE_INSTANCES, help, metrics, |s| {
-        s.load.awake_instances.get()
-    });
+    page.gauge(names::AWAKE_INSTANCES, help, metrics, |s| s.load.awake_instances.get());
     let help = "Addresses that wait after a failure.";
-    page.gauge(names::BLOCKED_ADDRESSES, help, metrics, |s| {
-        s.load.blocked_addresses.get()
-    });
+    page.gauge(names::BLOCKED_ADDRESSES, help, metrics, |s| s.load.blocked_addresses.get());
     let help = "Calls of functions under way.";
     page.gauge(names::IN_FLIGHT, help, metrics, |s| s.load.in_flight.get());
     let help = "Records that an egress has not confirmed.";
-    page.gauge(names::EGRESS_UNCONFIRMED, help, metrics, |s| {
-        s.load.egress_unconfirmed.get()
-    });
+    page.gauge(names::EGRESS_UNCONFIRMED, help, metrics, |s| s.load.egress_unconfirmed.get());
 }
 
 fn functions(page: &mut Page, metrics: &Metrics) {
@@ -206,20 +156,14 @@ fn functions(page: &mut Page, metrics: &Metrics) {
         page.head(name, "counter", help);
         for (function_type, sum) in &sums {
             let function = escaped(function_type.as_str());
-            page.line(format_args!(
-                "{name}{{function=\"{function}\"}} {}",
-                sum[index]
-            ));
+            page.line(format_args!("{name}{{function=\"{function}\"}} {}", sum[index]));
         }
     }
 }
 
 /// A label's value as the format wants it.
 fn escaped(label: &str) -> String {
-    label
-        .replace('\\', "\\\\")
-        .replace('"', "\\\"")
-        .replace('\n', "\\n")
+    label.replace('\\', "\\\\").replace('"', "\\\"").replace('\n', "\\n")
 }
 
 /// How a histogram's integers are shown.

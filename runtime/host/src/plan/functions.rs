@@ -92,8 +92,7 @@ impl Functions {
             span: None,
         };
         let provider = Arc::clone(&function.provider);
-        self.exact
-            .insert(function.function_type, Entry { provider, served });
+        self.exact.insert(function.function_type, Entry { provider, served });
     }
 
     /// Refuses a target that is served already; the reason continues "function `x` ...".
@@ -135,10 +134,9 @@ fn insert_new<K: std::hash::Hash + Eq>(
 
 fn refusal(earlier: &Served) -> String {
     match &earlier.span {
-        Some(span) => format!(
-            "is already served at {span} ({}); remove one of the two",
-            earlier.served_at
-        ),
+        Some(span) => {
+            format!("is already served at {span} ({}); remove one of the two", earlier.served_at)
+        }
         None => {
             "is already served in-process: it is linked into this binary; remove the endpoint, \
                  or the function"

@@ -221,10 +221,8 @@ pub const SHARDS_MAX: usize = 256;
 pub const MEMORY_MIN: u64 = 64 * MIB;
 
 const MIB: u64 = 1024 * 1024;
-const STORES: [(&str, StoreKind); 2] = [
-    ("embedded", StoreKind::Embedded),
-    ("memory", StoreKind::Memory),
-];
+const STORES: [(&str, StoreKind); 2] =
+    [("embedded", StoreKind::Embedded), ("memory", StoreKind::Memory)];
 const FORMATS: [(&str, LogFormat); 2] = [("text", LogFormat::Text), ("json", LogFormat::Json)];
 
 /// What was given, by key; a later layer replaces an earlier one.
@@ -321,10 +319,7 @@ fn boolean(value: &str) -> Result<bool, String> {
 fn one_of<T: Copy>(value: &str, choices: &[(&str, T)]) -> Result<T, String> {
     let chosen = choices.iter().find(|(name, _)| *name == value);
     chosen.map(|(_, choice)| *choice).ok_or_else(|| {
-        let names: Vec<String> = choices
-            .iter()
-            .map(|(name, _)| format!("`{name}`"))
-            .collect();
+        let names: Vec<String> = choices.iter().map(|(name, _)| format!("`{name}`")).collect();
         names.join(" or ")
     })
 }
@@ -338,13 +333,8 @@ fn auto(value: &str, least: usize, most: usize) -> Result<Option<usize>, String>
     if value == "auto" {
         return Ok(None);
     }
-    let parsed = value
-        .parse()
-        .ok()
-        .filter(|count| (least..=most).contains(count));
-    parsed
-        .map(Some)
-        .ok_or_else(|| format!("a whole number from {least} to {most}, or `auto`"))
+    let parsed = value.parse().ok().filter(|count| (least..=most).contains(count));
+    parsed.map(Some).ok_or_else(|| format!("a whole number from {least} to {most}, or `auto`"))
 }
 
 fn text(value: &str) -> Result<String, String> {
@@ -374,9 +364,7 @@ mod tests {
     fn apply(pairs: &[(&str, &str)]) -> Result<Settings, Vec<String>> {
         let mut given = Given::default();
         for (name, value) in pairs {
-            given
-                .put(name, value, &format!("--set {name}"))
-                .map_err(|e| vec![e])?;
+            given.put(name, value, &format!("--set {name}")).map_err(|e| vec![e])?;
         }
         let mut settings = Settings::default();
         given.apply(&mut settings).map(|()| settings)

@@ -1,0 +1,22 @@
+//! `dormouse check`: everything that is wrong at once, and nothing is opened or started.
+
+use crate::application::become_if_needed;
+use crate::args::CheckArguments;
+use crate::command::plan;
+use crate::failure::Failure;
+use crate::paths::manifests;
+use crate::report::counted;
+
+pub(crate) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
+    let manifests = manifests(&arguments.paths)?;
+    become_if_needed(&arguments.paths)?;
+    let plan = plan(&manifests, arguments.strict)?;
+    println!(
+        "ok: {}, {}, {}, {}",
+        counted(manifests.len(), "manifest"),
+        counted(plan.ingresses.len(), "ingress"),
+        counted(plan.functions.served().len(), "function target"),
+        counted(plan.egresses.len(), "egress"),
+    );
+    Ok(())
+}

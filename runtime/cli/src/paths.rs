@@ -1,0 +1,74 @@
+//! Which manifests an argument means: a file itself; a directory its `module.yaml`, else the one of
+//! each directory in it.
+
+use std::fs;
+use std::path::{Path, PathBuf};
+
+use crate::failure::Failure;
+
+/// The name of a manifest in a directory.
+pub(crate) const MANIFEST: &str = "module.yaml";
+
+/// The manifests that `arguments` mean, each once, in the order given.
+pub(crate) fn manifests(arguments: &[PathBuf]) -> Result<Vec<PathBuf>, Failure> {
+    if arguments.is_empty() {
+        return in_current_directory();
+    }
+    let mut found: Vec<PathBuf> = Vec::new();
+    let mut wrong = Vec::new();
+    for argument in arguments {
+        match meant(argument) {
+            Ok(manifests) => found.extend(manifests),
+            Err(problem) => wrong.push(problem),
+        }
+    }
+    if !wrong.is_empty() {
+        return Err(Failure::Input(wrong.join("\n")));
+    }
+    Ok(each_once(found))
+}
+
+fn in_current_directory() -> Result<Vec<PathBuf>, Failure> {
+    let manifest = PathBuf::from(MANIFEST);
+    if manifest.is_file() {
+        return Ok(vec![manifest]);
+    }
+    Err(Failure::Input(
+        "there is no module.yaml in this directory; name a manifest or a directory that holds one, \
+         or make an application with `dormouse new NAME`"
+            .to_owned(),
+    ))
+}
+
+fn meant(argument: &Path) -> Result<Vec<PathBuf>, String> {
+    let shown = argument.display();
+    let kind = fs::metadata(argument).map_err(|error| format!("{shown}: {error}"))?;
+    if !kind.is_dir() {
+        return Ok(vec![argument.to_owned()]);
+    }
+    let own = argument.join(MANIFEST);
+    if own.is_file() {
+        return Ok(vec![own]);
+    }
+    let entries = fs::read_dir(argument).map_err(|error| format!("{shown}: {error}"))?;
+    let mut found: Vec<PathBuf> = entries
+        .filter_map(|entry| Some(entry.ok()?.path().join(MANIFEST)))
+        .filter(|manifest| manifest.is_file())
+        .collect();
+    found.sort();
+    if found.is_empty() {
+        return Err(format!("{shown}: holds no {MANIFEST}, nor does any directory in it"));
+    }
+    Ok(found)
+}
+
+fn each_once(manifests: Vec<PathBuf>) -> Vec<PathBuf> {
+    let mut seen = Vec::new();
+    let is_new = |manifest: &PathBuf| {
+        let real = fs::canonicalize(manifest).unwrap_or_else(|_| manifest.clone());
+        let is_new = !seen.contains(&real);
+        seen.push(real);
+        is_new
+    };
+    manifests.into_iter().filter(is_new).collect()
+}

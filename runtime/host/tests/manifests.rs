@@ -1,0 +1,425 @@
+//! Manifests as text, findings and plans as text: one `check`, many scripts. The kinds are those of
+//! a small module that this test registers, as any module does.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot set itself up fails")]
+
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU32, Ordering};
+
+use dormouse_host::manifest;
+use dormouse_host::plan::{Plan, resolve};
+use dormouse_host::registry::{Linked, LinkedFunction, linked};
+use dormouse_protocol::{FunctionType, InvokeError, TypeName, TypedValue};
+use dormouse_sdk::egress::{Egress, EgressEntry};
+use dormouse_sdk::function::{Function, FunctionProvider};
+use dormouse_sdk::ingress::{Ingress, Lane, LocalFuture, OpenError};
+use dormouse_sdk::manifest::values::type_name;
+use dormouse_sdk::manifest::{Diagnostics, Fields};
+use dormouse_sdk::module::{
+    Binder, Bindings, Component, EgressBinding, FunctionBinding, FunctionTarget, IngressBinding,
+};
+use dormouse_sdk::register_binder;
+use expect_test::{Expect, expect};
+
+/// Serves nothing; these tests only look at who would serve.
+#[derive(Debug, Default)]
+struct Named(String);
+
+impl FunctionProvider for Named {
+    fn function(&self, _: FunctionType) -> Result<Box<dyn Function>, InvokeError> {
+        Err(InvokeError::new(format!("{} is only a name", self.0)))
+    }
+}
+
+impl Ingress for Named {
+    fn open(&self) -> Result<Option<String>, OpenError> {
+        Ok(None)
+    }
+
+    fn serve(self: Arc<Self>, _: Lane) -> LocalFuture<()> {
+        Box::pin(async {})
+    }
+}
+
+impl Egress for Named {
+    fn open(&self) -> Result<Option<String>, OpenError> {
+        Ok(None)
+    }
+
+    fn check(&self, _: &TypedValue) -> Result<String, String> {
+        Ok(String::new())
+    }
+
+    fn deliver(&self, _: Vec<EgressEntry>) {}
+
+    fn serve(self: Arc<Self>, _: Lane) -> LocalFuture<()> {
+        Box::pin(async {})
+    }
+}
+
+register_binder!(Binder {
+    kind: "test.v1/ingress",
+    summary: "an ingress",
+    bind: |component, bindings, diagnostics| {
+        let Some(id) = id_of(component, diagnostics) else { return };
+        bindings.ingresses.push(IngressBinding {
+            span: component.span.clone(),
+            id,
+            ingress: Arc::new(Named::default()),
+        });
+    },
+});
+
+register_binder!(Binder {
+    kind: "test.v1/egress",
+    summary: "an egress",
+    bind: |component, bindings, diagnostics| {
+        let Some(id) = id_of(component, diagnostics) else { return };
+        bindings.egresses.push(EgressBinding {
+            span: component.span.clone(),
+            id,
+            egress: Arc::new(Named::default()),
+        });
+    },
+});
+
+register_binder!(Binder {
+    kind: "io.statefun.test.v1/endpoint",
+    summary: "functions",
+    bind: bind_endpoint,
+});
+
+fn id_of(component: &Component, diagnostics: &mut Diagnostics) -> Option<TypeName> {
+    let mut fields = Fields::of(&component.spec, "spec", component.is_strict(), diagnostics)?;
+    let id = fields.required("id", "`<namespace>/<name>`", diagnostics);
+    fields.finish(diagnostics);
+    type_name(id?, "id", diagnostics)
+}
+
+fn bind_endpoint(component: &Component, bindings: &mut Bindings, diagnostics: &mut Diagnostics) {
+    let strict = component.is_strict();
+    let Some(mut fields) = Fields::of(&component.spec, "spec", strict, diagnostics) else {
+        return;
+    };
+    let functions = fields.required("functions", "`<namespace>/<name>`", diagnostics);
+    let url = fields.optional("url").and_then(|url| url.as_text());
+    fields.finish(diagnostics);
+    let Some(text) = functions.and_then(|node| node.as_text()) else {
+        return;
+    };
+    let target = match text.strip_suffix("/*") {
+        Some(namespace) => FunctionTarget::Namespace(namespace.to_owned()),
+        None => FunctionTarget::Exact(TypeName::parse(text).unwrap()),
+    };
+    bindings.functions.push(FunctionBinding {
+        span: component.span.clone(),
+        target,
+        provider: Arc::new(Named(text.to_owned())),
+        served_at: url.unwrap_or("nowhere").to_owned(),
+    });
+}
+
+/// A directory of its own for each test.
+struct Files(PathBuf);
+
+impl Files {
+    fn new() -> Self {
+        static NEXT: AtomicU32 = AtomicU32::new(0);
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        let name = format!("dormouse-manifests-{}-{number}", std::process::id());
+        let directory = std::env::temp_dir().join(name);
+        std::fs::create_dir_all(&directory).unwrap();
+        Self(directory)
+    }
+
+    fn write(&self, name: &str, bytes: &[u8]) -> PathBuf {
+        let path = self.0.join(name);
+        std::fs::write(&path, bytes).unwrap();
+        path
+    }
+
+    /// Findings without this directory's path.
+    fn shown(&self, diagnostics: &Diagnostics) -> String {
+        let mut found = diagnostics.found.clone();
+        found.sort_by_key(|f| (f.span.file.clone(), f.span.line, f.span.column));
+        let lines: String = found.iter().map(|f| format!("{f}\n")).collect();
+        lines.replace(&format!("{}/", self.0.display()), "")
+    }
+}
+
+impl Drop for Files {
+    fn drop(&mut self) {
+        let _ = std::fs::remove_dir_all(&self.0);
+    }
+}
+
+fn plan_of(text: &[u8], functions: &[&str]) -> (Plan, String) {
+    let files = Files::new();
+    let path = files.write("module.yaml", text);
+    let mut diagnostics = Diagnostics::default();
+    let manifest = manifest::read(&[path], &mut diagnostics);
+    let linked = with_functions(functions);
+    let plan = resolve(&manifest, &linked, &mut diagnostics);
+    (plan, files.shown(&diagnostics))
+}
+
+fn with_functions(functions: &[&str]) -> Linked {
+    let mut all = linked().unwrap();
+    all.functions = functions
+        .iter()
+        .map(|name| LinkedFunction {
+            function_type: FunctionType::parse(name).unwrap(),
+            provider: Arc::new(Named::default()),
+        })
+        .collect();
+    all
+}
+
+/// What is wrong with a manifest.
+#[allow(clippy::needless_pass_by_value, reason = "expect! makes values")]
+fn check(text: &str, expected: Expect) {
+    expected.assert_eq(&plan_of(text.as_bytes(), &["linked/one"]).1);
+}
+
+const INGRESS: &str = "kind: test.v1/ingress\nspec: {id: a/in}\n";
+
+#[test]
+fn a_good_manifest_is_served_and_empty_documents_are_skipped() {
+    let text = format!(
+        "---\n{INGRESS}---\n---\nkind: io.statefun.test.v1/endpoint\nspec:\n  functions: shop/*\n  \
+         url: http://shop\n---\nkind: test.v1/egress\nspec: {{id: a/out}}\n---\n"
+    );
+    let (plan, findings) = plan_of(text.as_bytes(), &["shop/till"]);
+    assert_eq!(findings, "");
+    assert_eq!((plan.ingresses.len(), plan.egresses.len()), (1, 1));
+    let served: Vec<String> =
+        plan.functions.served().iter().map(|s| format!("{} {}", s.target, s.served_at)).collect();
+    assert_eq!(served, ["shop/* http://shop", "shop/till in-process"]);
+    let preferred = plan.functions.preferred();
+    assert_eq!(preferred.len(), 1);
+    assert_eq!(preferred[0].0.target, "shop/till");
+    assert!(plan.functions.serves("shop", "a name never seen before"));
+    assert!(!plan.functions.serves("other", "till"));
+    assert!(FunctionType::known("shop", "a name never seen before").is_none());
+}
+
+#[test]
+fn an_exact_function_wins_over_its_namespace() {
+    let text = format!(
+        "{INGRESS}---\nkind: io.statefun.test.v1/endpoint\nspec: {{functions: shop/*}}\n---\n\
+         kind: io.statefun.test.v1/endpoint\nspec: {{functions: shop/exact}}\n"
+    );
+    let (plan, findings) = plan_of(text.as_bytes(), &[]);
+    assert_eq!(findings, "");
+    let provider = |name| {
+        let provider = plan.functions.provider(FunctionType::new("shop", name));
+        format!("{:?}", provider.unwrap())
+    };
+    assert_eq!(provider("exact"), "Named(\"shop/exact\")");
+    assert_eq!(provider("other"), "Named(\"shop/*\")");
+    let nobody = FunctionType::new("x", "y");
+    assert!(plan.functions.provider(nobody).is_none());
+}
+
+#[test]
+fn unknown_kinds_and_missing_fields_are_reported_together() {
+    check(
+        "kind: test.v1/ingres\nspec: {id: a/in}\n---\nspec: {}\n---\nkind: test.v1/egress\n---\n\
+         kind: [a]\nspec: {}\n---\n- a\n---\njust text\n---\nkind: test.v1/egress\nspec: {ID: a/b}\n",
+        expect![[r#"
+            module.yaml:1:7: error: unknown kind `test.v1/ingres`; did you mean `test.v1/ingress`? Kinds are `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
+            module.yaml:4:1: error: missing field `kind`: expected a kind such as `io.statefun.endpoints.v2/http`
+            module.yaml:6:1: error: missing field `spec`: expected a map with the settings of this component
+            module.yaml:8:7: error: kind: expected text such as `namespace/name`, found a list
+            module.yaml:11:1: error: expected a map with `kind` and `spec`, found a list
+            module.yaml:13:1: error: expected a map with `kind` and `spec`, found `just text`
+            module.yaml:16:7: error: missing field `id`: expected `<namespace>/<name>`
+            module.yaml:16:8: error: unknown field `ID`; did you mean `id`?
+        "#]],
+    );
+}
+
+#[test]
+fn stray_fields_are_errors_in_strict_kinds_and_warnings_in_others() {
+    check(
+        &format!(
+            "{INGRESS}sepc: 1\n---\nkind: io.statefun.test.v1/endpoint\nmeta: x\nspec:\n  functions: \
+             a/b\n  urll: http://x\n"
+        ),
+        expect![[r#"
+            module.yaml:3:1: error: unknown field `sepc`; did you mean `spec`?
+            module.yaml:6:1: warning: unknown field `meta`; a document has `kind`, `spec` (it has no effect)
+            module.yaml:9:3: warning: unknown field `urll`; did you mean `url`? (it has no effect)
+        "#]],
+    );
+}
+
+#[test]
+fn names_that_occur_twice_name_both_places() {
+    check(
+        &format!(
+            "{INGRESS}---\n{INGRESS}---\nkind: test.v1/egress\nspec: {{id: a/out}}\n---\n\
+             kind: test.v1/egress\nspec: {{id: a/out}}\n---\nkind: io.statefun.test.v1/endpoint\n\
+             spec: {{functions: linked/one}}\n---\nkind: io.statefun.test.v1/endpoint\n\
+             spec: {{functions: b/*, url: http://b}}\n---\nkind: io.statefun.test.v1/endpoint\n\
+             spec: {{functions: b/*}}\n"
+        ),
+        expect![[r#"
+            module.yaml:4:7: error: ingress id `a/in` is already taken at module.yaml:1:7; give one of the two another id
+            module.yaml:10:7: error: egress id `a/out` is already taken at module.yaml:7:7; give one of the two another id
+            module.yaml:13:7: error: function `linked/one` is already served in-process: it is linked into this binary; remove the endpoint, or the function
+            module.yaml:19:7: error: function `b/*` is already served at module.yaml:16:7 (http://b); remove one of the two
+        "#]],
+    );
+}
+
+#[test]
+fn an_application_needs_an_ingress_and_a_function() {
+    expect![[r#"
+        module.yaml:1:1: error: there are no ingress defined: nothing could send a message; add a document such as `kind: dormouse.http.v1/ingress` with `spec: {listen: 127.0.0.1:8080}`
+        module.yaml:1:1: error: there are no function providers defined: nothing could receive a message; add a document of kind `io.statefun.endpoints.v2/http`, or link Rust functions into the binary
+    "#]].assert_eq(&plan_of(b"", &[]).1);
+}
+
+#[test]
+fn malformed_yaml_is_one_error_and_what_stands_before_is_still_checked() {
+    check(
+        &format!("{INGRESS}---\nkind: nope\nspec: {{}}\n---\nkind: x\n  spec: [\n---\n{INGRESS}"),
+        expect![[r#"
+            module.yaml:4:7: error: unknown kind `nope`; kinds are `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
+            module.yaml:8:7: error: malformed YAML: mapping values are not allowed in this context
+        "#]],
+    );
+    check(
+        "a: b: c\n",
+        expect![[r#"
+        module.yaml:1:5: error: malformed YAML: mapping values are not allowed in this context
+    "#]],
+    );
+    check(
+        "kind: \"never closed\n",
+        expect![[r#"
+        module.yaml:1:7: error: malformed YAML: while scanning a quoted scalar, found unexpected end of stream
+    "#]],
+    );
+    check(
+        "kind: *nobody\n",
+        expect![[r#"
+        module.yaml:1:7: error: malformed YAML: while parsing node, found unknown anchor
+    "#]],
+    );
+    check(
+        "\tkind: x\n",
+        expect![[r#"
+        module.yaml:1:2: error: missing field `spec`: expected a map with the settings of this component
+    "#]],
+    );
+    check(
+        "kind: !!binary aGk=\nspec: !mine {}\n",
+        expect![[r#"
+            module.yaml:1:7: error: the YAML tag `!!binary` has no meaning here
+            module.yaml:1:7: error: unknown kind `aGk=`; kinds are `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
+            module.yaml:2:7: error: the YAML tag `!mine` has no meaning here
+        "#]],
+    );
+}
+
+#[test]
+fn duplicate_keys_are_reported() {
+    check(
+        "kind: test.v1/ingress\nkind: test.v1/egress\nspec:\n  id: a/b\n  \"id\": a/c\n",
+        expect![[r#"
+            module.yaml:2:1: error: key `kind` occurs twice in this map, first in line 1
+            module.yaml:5:3: error: key `id` occurs twice in this map, first in line 4
+        "#]],
+    );
+}
+
+#[test]
+fn anchors_aliases_and_merge_keys_work() {
+    let text = "kind: test.v1/ingress\nspec: &in\n  id: a/in\n---\n\
+                kind: io.statefun.test.v1/endpoint\nspec:\n  <<: [{url: http://a}, {url: http://b}]\n  \
+                functions: &f a/b\n  other: *f\n";
+    let (plan, findings) = plan_of(text.as_bytes(), &[]);
+    expect![[r#"
+        module.yaml:9:3: warning: unknown field `other`; known are `functions`, `url` (it has no effect)
+    "#]].assert_eq(&findings);
+    assert_eq!(plan.functions.served()[0].served_at, "http://a");
+    check(
+        "kind: a/b\nspec: {<<: [{}, text]}\n",
+        expect![[r#"
+        module.yaml:1:7: error: unknown kind `a/b`; kinds are `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
+        module.yaml:2:17: error: `<<` merges maps: expected a map or a list of maps, found `text`
+    "#]],
+    );
+    check(
+        "kind: &k [*k]\nspec: {<<: text}\n",
+        expect![[r#"
+        module.yaml:1:11: error: this alias stands inside of the node that it names
+    "#]],
+    );
+}
+
+#[test]
+fn small_files_cannot_become_large_trees() {
+    let mut bomb = String::from("a: &a [lol, lol, lol, lol, lol, lol, lol, lol, lol]\n");
+    for (name, of) in "bcdefghi".chars().zip("abcdefgh".chars()) {
+        let nine = vec![format!("*{of}"); 9].join(",");
+        bomb.push_str(&format!("{name}: &{name} [{nine}]\n"));
+    }
+    check(
+        &bomb,
+        expect![[r#"
+        module.yaml:6:34: error: the file needs more than 64 MiB with its aliases expanded
+    "#]],
+    );
+    let deep = "[".repeat(100_000);
+    check(
+        &deep,
+        expect![[r#"
+        module.yaml:1:256: error: malformed YAML: recursion limit exceeded
+    "#]],
+    );
+    let mut chain = String::from("a0: &a0 [x]\n");
+    for i in 1..100 {
+        chain.push_str(&format!("a{i}: &a{i} [*a{}]\n", i - 1));
+    }
+    check(
+        &chain,
+        expect![[r#"
+        module.yaml:64:12: error: more than 64 maps and lists inside one another
+    "#]],
+    );
+}
+
+#[test]
+fn the_old_format_is_named() {
+    check(
+        "version: \"3.0\"\nmodule:\n  meta:\n    type: remote\n  spec: {}\n",
+        expect![[r#"
+        module.yaml:1:1: error: this is StateFun's old single-document format (`version: "3.0"`), which is not supported; write each endpoint, ingress and egress as a document of its own with `kind` and `spec`, separated by `---`
+    "#]],
+    );
+}
+
+#[test]
+fn files_that_are_no_text_are_refused_where_they_go_wrong() {
+    expect![[r#"
+        module.yaml:2:1: error: is not UTF-8 text here; save the file as UTF-8
+    "#]]
+    .assert_eq(&plan_of(b"kind: a/b\nspec: \xff\n", &[]).1);
+    let long = vec![b'#'; usize::try_from(manifest::FILE_BYTES_MAX).unwrap() + 1];
+    expect![[r#"
+        module.yaml:1:1: error: is longer than 4194304 bytes; split it into several files
+    "#]]
+    .assert_eq(&plan_of(&long, &[]).1);
+    let with_mark = format!("\u{feff}{INGRESS}");
+    assert_eq!(plan_of(with_mark.as_bytes(), &["a/b"]).1, "");
+    let mut diagnostics = Diagnostics::default();
+    let _ = manifest::read(&[Path::new("/nowhere/module.yaml").to_owned()], &mut diagnostics);
+    expect![
+        "/nowhere/module.yaml:1:1: error: cannot be read: No such file or directory (os error 2)"
+    ]
+    .assert_eq(&diagnostics.found[0].to_string());
+}
