@@ -18,10 +18,7 @@ pub struct Address {
 
 impl Address {
     pub fn new(function_type: FunctionType, id: impl Into<CompactString>) -> Self {
-        Self {
-            function_type,
-            id: id.into(),
-        }
+        Self { function_type, id: id.into() }
     }
 }
 

@@ -150,9 +150,7 @@ fn typed_value(wire: Option<wire::TypedValue>, body_bytes: usize) -> TypedValue 
     };
     let metadata = wire.metadata.into_iter().map(|metadata| Metadata {
         key: metadata.key,
-        value: metadata
-            .has_value
-            .then(|| detach(metadata.value, body_bytes)),
+        value: metadata.has_value.then(|| detach(metadata.value, body_bytes)),
     });
     let metadata: Vec<Metadata> = metadata.collect();
     TypedValue {

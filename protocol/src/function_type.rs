@@ -30,13 +30,10 @@ impl TypeName {
     pub fn parse(text: &str) -> Result<Self, ParseTypeNameError> {
         let trimmed = text.strip_suffix('/').unwrap_or(text);
         match trimmed.rsplit_once('/') {
-            Some((namespace, name)) if !name.is_empty() => Ok(Self {
-                namespace: namespace.to_owned(),
-                name: name.to_owned(),
-            }),
-            _ => Err(ParseTypeNameError {
-                text: text.to_owned(),
-            }),
+            Some((namespace, name)) if !name.is_empty() => {
+                Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
+            }
+            _ => Err(ParseTypeNameError { text: text.to_owned() }),
         }
     }
 }
@@ -86,9 +83,7 @@ impl FunctionType {
         if let Some(found) = Self::known(namespace, name) {
             return Some(found);
         }
-        let mut interner = interner()
-            .write()
-            .unwrap_or_else(|poison| poison.into_inner());
+        let mut interner = interner().write().unwrap_or_else(|poison| poison.into_inner());
         if let Some(found) = interner.by_name.get(&(namespace, name)) {
             return Some(*found);
         }
@@ -103,27 +98,22 @@ impl FunctionType {
         }));
         let function_type = Self(entry);
         interner.by_index.push(function_type);
-        interner
-            .by_name
-            .insert((&entry.namespace, &entry.name), function_type);
+        interner.by_name.insert((&entry.namespace, &entry.name), function_type);
         Some(function_type)
     }
 
     /// The type, if something has named it before.
     #[must_use]
     pub fn known(namespace: &str, name: &str) -> Option<Self> {
-        let interner = interner()
-            .read()
-            .unwrap_or_else(|poison| poison.into_inner());
+        let interner = interner().read().unwrap_or_else(|poison| poison.into_inner());
         interner.by_name.get(&(namespace, name)).copied()
     }
 
     /// Parses `<namespace>/<name>`.
     pub fn parse(text: &str) -> Result<Self, ParseTypeNameError> {
         let parsed = TypeName::parse(text)?;
-        Self::try_new(&parsed.namespace, &parsed.name).ok_or_else(|| ParseTypeNameError {
-            text: format!("{text} (too many distinct types)"),
-        })
+        Self::try_new(&parsed.namespace, &parsed.name)
+            .ok_or_else(|| ParseTypeNameError { text: format!("{text} (too many distinct types)") })
     }
 
     /// A dense number, stable within this process only.

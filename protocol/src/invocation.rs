@@ -61,9 +61,6 @@ pub struct InvokeError {
 
 impl InvokeError {
     pub fn new(message: impl Into<String>) -> Self {
-        Self {
-            message: message.into(),
-            retry_after: None,
-        }
+        Self { message: message.into(), retry_after: None }
     }
 }

@@ -62,11 +62,7 @@ mod tests {
     use crate::FunctionType;
 
     fn place(function: &str, id: &str) -> u16 {
-        partition_of(
-            &Address::new(FunctionType::parse(function).unwrap(), id),
-            128,
-        )
-        .0
+        partition_of(&Address::new(FunctionType::parse(function).unwrap(), id), 128).0
     }
 
     #[test]

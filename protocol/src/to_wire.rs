@@ -59,20 +59,14 @@ struct Writer {
 
 fn write_exactly(body: impl Fn(&mut Writer)) -> Bytes {
     let length = count(&body);
-    let mut writer = Writer {
-        length: 0,
-        buffer: Some(BytesMut::with_capacity(length)),
-    };
+    let mut writer = Writer { length: 0, buffer: Some(BytesMut::with_capacity(length)) };
     body(&mut writer);
     debug_assert_eq!(writer.length, length);
     writer.buffer.unwrap_or_default().freeze()
 }
 
 fn count(body: &impl Fn(&mut Writer)) -> usize {
-    let mut counter = Writer {
-        length: 0,
-        buffer: None,
-    };
+    let mut counter = Writer { length: 0, buffer: None };
     body(&mut counter);
     counter.length
 }
@@ -114,12 +108,7 @@ impl Writer {
 
     fn delayed(&mut self, delayed: &Delayed) {
         match delayed {
-            Delayed::Send {
-                delay_ms,
-                target,
-                value,
-                token,
-            } => {
+            Delayed::Send { delay_ms, target, value, token } => {
                 let signed = i64::try_from(*delay_ms).unwrap_or(i64::MAX);
                 self.number(1, signed.unsigned_abs());
                 self.address(2, target);
@@ -149,10 +138,7 @@ impl Writer {
         };
         self.message(2, |w| {
             w.number(1, mode);
-            w.number(
-                2,
-                i64::try_from(after_ms).unwrap_or(i64::MAX).unsigned_abs(),
-            );
+            w.number(2, i64::try_from(after_ms).unwrap_or(i64::MAX).unsigned_abs());
         });
         self.text(3, &spec.typename);
     }

@@ -180,10 +180,7 @@ fn fixed64(value: [u8; 8]) -> Bytes {
 }
 
 fn decode<W: Message + Default>(typename: &'static str, bytes: &[u8]) -> Result<W, DecodeError> {
-    W::decode(bytes).map_err(|error| DecodeError {
-        typename,
-        reason: error.to_string(),
-    })
+    W::decode(bytes).map_err(|error| DecodeError { typename, reason: error.to_string() })
 }
 
 #[cfg(test)]
@@ -247,16 +244,9 @@ mod tests {
 
     #[test]
     fn what_is_no_value_is_refused_with_the_type() {
-        for error in [
-            decode_int(&[0x0D, 1]).unwrap_err(),
-            decode_int(b"Bob").unwrap_err(),
-        ] {
+        for error in [decode_int(&[0x0D, 1]).unwrap_err(), decode_int(b"Bob").unwrap_err()] {
             assert_eq!(error.typename, INT);
-            assert!(
-                error
-                    .to_string()
-                    .starts_with("not a value of `io.statefun.types/int`")
-            );
+            assert!(error.to_string().starts_with("not a value of `io.statefun.types/int`"));
         }
         assert!(decode_string(&[0x0A, 2, 0xC3, 0x28]).is_err());
         assert!(decode_long(&[0x09, 1, 2]).is_err());

@@ -24,12 +24,7 @@ pub struct Metadata {
 impl TypedValue {
     /// A present value without metadata.
     pub fn new(typename: impl Into<CompactString>, value: impl Into<Bytes>) -> Self {
-        Self {
-            typename: typename.into(),
-            has_value: true,
-            value: value.into(),
-            metadata: None,
-        }
+        Self { typename: typename.into(), has_value: true, value: value.into(), metadata: None }
     }
 
     /// Bytes this value holds in memory, for accounting.
@@ -40,8 +35,5 @@ impl TypedValue {
 }
 
 fn weigh(metadata: &[Metadata]) -> usize {
-    metadata
-        .iter()
-        .map(|m| 64 + m.key.len() + m.value.as_ref().map_or(0, Bytes::len))
-        .sum()
+    metadata.iter().map(|m| 64 + m.key.len() + m.value.as_ref().map_or(0, Bytes::len)).sum()
 }

@@ -28,17 +28,11 @@ const NO_EFFECTS: &str = "a20600";
 fn bytes_of(hex: &str) -> Bytes {
     let digit = |byte: u8| char::from(byte).to_digit(16).expect("a hex digit") as u8;
     let pairs = hex.as_bytes().chunks_exact(2);
-    pairs
-        .map(|pair| digit(pair[0]) << 4 | digit(pair[1]))
-        .collect()
+    pairs.map(|pair| digit(pair[0]) << 4 | digit(pair[1])).collect()
 }
 
 fn visits() -> StateSpec {
-    StateSpec {
-        name: "visits".into(),
-        typename: types::INT.into(),
-        expiration: Expiration::Never,
-    }
+    StateSpec { name: "visits".into(), typename: types::INT.into(), expiration: Expiration::Never }
 }
 
 /// The message "Bob" for example/person/Bob.
@@ -50,11 +44,7 @@ fn invocation(specs: &[StateSpec], state: Vec<Option<Bytes>>, caller: bool) -> I
         target: target.clone(),
         specs: specs.into(),
         state,
-        messages: vec![Arc::new(Message {
-            target,
-            caller,
-            value,
-        })],
+        messages: vec![Arc::new(Message { target, caller, value })],
     }
 }
 
@@ -90,10 +80,7 @@ fn to_function_with_a_present_but_empty_state_and_a_caller() {
 #[test]
 fn from_function_with_a_missing_state() {
     let response = Response::Incomplete(vec![visits()]);
-    assert_eq!(
-        to_wire::from_function(&response, &[]),
-        bytes_of(MISSING_STATE)
-    );
+    assert_eq!(to_wire::from_function(&response, &[]), bytes_of(MISSING_STATE));
     let back = from_wire::response(bytes_of(MISSING_STATE), &[]).unwrap();
     let Response::Incomplete(missing) = back else {
         panic!("expected the missing states, got {back:?}");
@@ -116,18 +103,9 @@ fn metadata_is_field_4_of_a_typed_value() {
     let mut expected = invocation(&[], vec![], false);
     let message = Arc::make_mut(&mut expected.messages[0]);
     message.value.metadata = Some(Box::new(vec![
-        Metadata {
-            key: "a".to_owned(),
-            value: Some(Bytes::from_static(b"1")),
-        },
-        Metadata {
-            key: "a".to_owned(),
-            value: Some(Bytes::new()),
-        },
-        Metadata {
-            key: "n".to_owned(),
-            value: None,
-        },
+        Metadata { key: "a".to_owned(), value: Some(Bytes::from_static(b"1")) },
+        Metadata { key: "a".to_owned(), value: Some(Bytes::new()) },
+        Metadata { key: "n".to_owned(), value: None },
     ]));
     // The golden message without metadata, every enclosing length 22 bytes longer, and three fields 4.
     let hex = "a206550a160a076578616d706c651206706572736f6e1a03426f621a3b12390a18696f2e7374617465\
@@ -148,16 +126,8 @@ fn egress_records() {
     assert_eq!(kafka.encode_to_vec(), bytes_of("0a016b1201761a0174"));
     let with_headers = KafkaProducerRecord {
         headers: vec![
-            Header {
-                key: "h".to_owned(),
-                value: Bytes::from_static(b"1"),
-                has_value: true,
-            },
-            Header {
-                key: "h".to_owned(),
-                value: Bytes::new(),
-                has_value: false,
-            },
+            Header { key: "h".to_owned(), value: Bytes::from_static(b"1"), has_value: true },
+            Header { key: "h".to_owned(), value: Bytes::new(), has_value: false },
         ],
         ..kafka
     };

@@ -49,8 +49,7 @@ pub struct Receipt {
 impl Receipt {
     /// The record has left. May be called on any thread, in any order, once per entry.
     pub fn confirm(self) {
-        self.confirmations
-            .confirm(self.partition, &self.outbox, self.number);
+        self.confirmations.confirm(self.partition, &self.outbox, self.number);
     }
 }
 

@@ -1,13 +1,34 @@
 //! What authors of functions and modules see: small, stable, no runtime inside.
 //!
-//! Functions: [`function`]. Modules, in the order in which an application meets them: [`manifest`]
-//! (YAML as written, with positions) → [`module`] (binders of component kinds) → [`ingress`] →
-//! [`egress`].
+//! Functions, in the order in which one writes them: [`value`] (types of messages and states) →
+//! [`state`] → [`context`] and [`message`] (what a function is given) → [`function!`] (registers it;
+//! [`registry`] and [`batch`] run it) → [`record`] (records for egresses). The runtime sees
+//! [`function`]. Modules, in the order in which an application meets them: [`manifest`] (YAML as
+//! written, with positions) → [`module`] (binders of component kinds) → [`ingress`] → [`egress`].
 
+pub mod batch;
+mod cells;
+pub mod context;
 pub mod egress;
+pub mod error;
 pub mod function;
 pub mod ingress;
 pub mod manifest;
+pub mod message;
 pub mod module;
+#[doc(hidden)]
+pub mod private;
+pub mod record;
+pub mod registry;
+pub mod state;
+pub mod value;
 
+pub use bytes::Bytes;
+pub use cells::StateError;
+pub use context::{Context, FunctionName, IntoAddress, SendError};
 pub use dormouse_protocol as protocol;
+pub use error::{BoxError, FunctionError};
+pub use message::{FromMessage, Message};
+pub use registry::{FunctionDescriptor, registered_functions};
+pub use state::{State, StateDeclaration};
+pub use value::{IntoValue, ValueError, ValueType};

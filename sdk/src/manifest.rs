@@ -86,10 +86,7 @@ impl Node {
     #[must_use]
     pub fn get(&self, key: &str) -> Option<&Node> {
         let entries = self.as_map()?;
-        entries
-            .iter()
-            .find(|(name, _)| name.as_text() == Some(key))
-            .map(|(_, value)| value)
+        entries.iter().find(|(name, _)| name.as_text() == Some(key)).map(|(_, value)| value)
     }
 }
 
@@ -139,18 +136,12 @@ impl Diagnostics {
     }
 
     fn push(&mut self, severity: Severity, span: &Span, message: String) {
-        self.found.push(Diagnostic {
-            severity,
-            span: span.clone(),
-            message,
-        });
+        self.found.push(Diagnostic { severity, span: span.clone(), message });
     }
 
     #[must_use]
     pub fn has_errors(&self) -> bool {
-        self.found
-            .iter()
-            .any(|diagnostic| diagnostic.severity == Severity::Error)
+        self.found.iter().any(|diagnostic| diagnostic.severity == Severity::Error)
     }
 }
 
@@ -180,12 +171,7 @@ impl<'n> Fields<'n> {
                 return None;
             }
         };
-        Some(Self {
-            node,
-            entries,
-            known: Vec::new(),
-            strict,
-        })
+        Some(Self { node, entries, known: Vec::new(), strict })
     }
 
     /// Where the map stands.
@@ -197,10 +183,7 @@ impl<'n> Fields<'n> {
     /// The value of a field, unless it is absent or null.
     pub fn optional(&mut self, name: &'static str) -> Option<&'n Node> {
         self.known.push(name);
-        let (_, value) = self
-            .entries
-            .iter()
-            .find(|(key, _)| key.as_text() == Some(name))?;
+        let (_, value) = self.entries.iter().find(|(key, _)| key.as_text() == Some(name))?;
         (!value.is_null()).then_some(value)
     }
 
@@ -213,10 +196,8 @@ impl<'n> Fields<'n> {
     ) -> Option<&'n Node> {
         let found = self.optional(name);
         if found.is_none() {
-            diagnostics.error(
-                &self.node.span,
-                format!("missing field `{name}`: expected {expected}"),
-            );
+            diagnostics
+                .error(&self.node.span, format!("missing field `{name}`: expected {expected}"));
         }
         found
     }
@@ -226,10 +207,8 @@ impl<'n> Fields<'n> {
     pub fn finish(self, diagnostics: &mut Diagnostics) {
         for (key, _) in self.entries {
             let Some(name) = key.as_text() else {
-                diagnostics.error(
-                    &key.span,
-                    format!("expected a field name, found {}", key.describe()),
-                );
+                diagnostics
+                    .error(&key.span, format!("expected a field name, found {}", key.describe()));
                 continue;
             };
             if self.known.contains(&name) {
@@ -251,19 +230,13 @@ impl<'n> Fields<'n> {
 /// Names for a message: `` `a`, `b`, `c` ``.
 #[must_use]
 pub fn list(names: &[&str]) -> String {
-    names
-        .iter()
-        .map(|name| format!("`{name}`"))
-        .collect::<Vec<_>>()
-        .join(", ")
+    names.iter().map(|name| format!("`{name}`")).collect::<Vec<_>>().join(", ")
 }
 
 /// The known name that `name` most likely stands for.
 #[must_use]
 pub fn nearest<'k>(name: &str, known: &[&'k str]) -> Option<&'k str> {
-    let scored = known
-        .iter()
-        .map(|candidate| (edit_distance(name, candidate), *candidate));
+    let scored = known.iter().map(|candidate| (edit_distance(name, candidate), *candidate));
     let (distance, best) = scored.min_by_key(|(distance, _)| *distance)?;
     (distance <= 1 + name.len() / 3).then_some(best)
 }

@@ -52,12 +52,7 @@ pub fn request(body: Bytes) -> Result<Request, WireError> {
             value: typed_value(invocation.argument, body_bytes),
         }));
     }
-    Ok(Request {
-        target,
-        state: batch.state,
-        messages,
-        body_bytes,
-    })
+    Ok(Request { target, state: batch.state, messages, body_bytes })
 }
 
 /// An address of empty strings counts as none, as in the Java and Python SDKs.
@@ -82,10 +77,7 @@ impl Request {
         let mut state = Vec::with_capacity(specs.len());
         let mut missing = Vec::new();
         for spec in specs.iter() {
-            let found = self
-                .state
-                .iter()
-                .find(|value| value.state_name == spec.name.as_str());
+            let found = self.state.iter().find(|value| value.state_name == spec.name.as_str());
             match found {
                 None => missing.push(spec.clone()),
                 Some(found) => state.push(present(spec, found, self.body_bytes)?),

@@ -69,10 +69,7 @@ fn delayed(invocation: wire::DelayedInvocation, body_bytes: usize) -> Result<Del
     }
     let target = address("a delayed message's target", invocation.target)?;
     let Ok(delay_ms) = u64::try_from(invocation.delay_in_ms) else {
-        return Err(WireError::NegativeDelay {
-            target,
-            delay_ms: invocation.delay_in_ms,
-        });
+        return Err(WireError::NegativeDelay { target, delay_ms: invocation.delay_in_ms });
     };
     Ok(Delayed::Send {
         delay_ms,
@@ -83,17 +80,11 @@ fn delayed(invocation: wire::DelayedInvocation, body_bytes: usize) -> Result<Del
 }
 
 fn egress(message: wire::EgressMessage, body_bytes: usize) -> Result<EgressRecord, WireError> {
-    let egress = TypeName {
-        namespace: message.egress_namespace,
-        name: message.egress_type,
-    };
+    let egress = TypeName { namespace: message.egress_namespace, name: message.egress_type };
     if egress.namespace.is_empty() || egress.name.is_empty() {
         return Err(WireError::Egress(egress.to_string()));
     }
-    Ok(EgressRecord {
-        egress,
-        value: typed_value(message.argument, body_bytes),
-    })
+    Ok(EgressRecord { egress, value: typed_value(message.argument, body_bytes) })
 }
 
 fn mutation(
@@ -134,10 +125,7 @@ fn incomplete(
     let mut missing: Vec<StateSpec> = Vec::with_capacity(context.missing_values.len());
     for wire in context.missing_values {
         let spec = state_spec(wire)?;
-        let known = specs
-            .iter()
-            .chain(&missing)
-            .find(|known| known.name == spec.name);
+        let known = specs.iter().chain(&missing).find(|known| known.name == spec.name);
         match known {
             Some(known) => same_type(&spec.name, &known.typename, &spec.typename)?,
             None => missing.push(spec),
@@ -170,11 +158,7 @@ fn state_spec(wire: wire::PersistedValueSpec) -> Result<StateSpec, WireError> {
         unset if unset.is_empty() => CompactString::const_new(types::UNSET),
         typename => CompactString::from(typename),
     };
-    Ok(StateSpec {
-        name: CompactString::from(wire.state_name),
-        typename,
-        expiration,
-    })
+    Ok(StateSpec { name: CompactString::from(wire.state_name), typename, expiration })
 }
 
 /// Typenames are compared as the runtime of StateFun parses them: `a/b/` is `a/b`.

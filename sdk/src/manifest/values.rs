@@ -78,9 +78,7 @@ pub fn size(node: &Node, field: &str, diagnostics: &mut Diagnostics) -> Option<u
 
 /// `<namespace>/<name>`.
 pub fn type_name(node: &Node, field: &str, diagnostics: &mut Diagnostics) -> Option<TypeName> {
-    let found = node
-        .as_text()
-        .and_then(|text| TypeName::parse(text.trim()).ok());
+    let found = node.as_text().and_then(|text| TypeName::parse(text.trim()).ok());
     if found.is_none() {
         mismatch(node, field, "`<namespace>/<name>`", diagnostics);
     }
@@ -99,10 +97,7 @@ pub fn list<'n>(node: &'n Node, field: &str, diagnostics: &mut Diagnostics) -> O
 /// Reports that `node` is not what the field wants.
 pub fn mismatch(node: &Node, field: &str, expected: impl Display, diagnostics: &mut Diagnostics) {
     let found = node.describe();
-    diagnostics.error(
-        &node.span,
-        format!("`{field}`: expected {expected}, found {found}"),
-    );
+    diagnostics.error(&node.span, format!("`{field}`: expected {expected}, found {found}"));
 }
 
 /// Digits and a unit, with blanks around and between, in any case: days to nanoseconds; no unit means
@@ -146,9 +141,7 @@ pub fn parse_size(text: &str) -> Option<u64> {
 
 fn number_and_unit(text: &str) -> Option<(u64, String)> {
     let text = text.trim();
-    let digits = text
-        .find(|c: char| !c.is_ascii_digit())
-        .unwrap_or(text.len());
+    let digits = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
     let (number, unit) = text.split_at(digits);
     Some((number.parse().ok()?, unit.trim().to_lowercase()))
 }
@@ -163,15 +156,8 @@ mod tests {
 
     fn scalar(text: &str) -> Node {
         Node {
-            span: Span {
-                file: Arc::from(Path::new("module.yaml")),
-                line: 7,
-                column: 9,
-            },
-            value: NodeValue::Scalar {
-                text: text.to_owned(),
-                plain: true,
-            },
+            span: Span { file: Arc::from(Path::new("module.yaml")), line: 7, column: 9 },
+            value: NodeValue::Scalar { text: text.to_owned(), plain: true },
         }
     }
 
@@ -201,15 +187,7 @@ mod tests {
         ] {
             assert_eq!(millis(text), Some(expected), "{text}");
         }
-        for text in [
-            "",
-            "s",
-            "1.5s",
-            "-1s",
-            "1m30s",
-            "1 fortnight",
-            "99999999999999999999",
-        ] {
+        for text in ["", "s", "1.5s", "-1s", "1m30s", "1 fortnight", "99999999999999999999"] {
             assert_eq!(millis(text), None, "{text}");
         }
         assert_eq!(parse_duration("18446744073709551615 d"), None);

@@ -1,0 +1,205 @@
+//! The states of one batch: bytes as they came, and the decoded values of those that the function
+//! touched. A value is decoded when it is first asked for and encoded once, at the end of the batch.
+
+use std::any::Any;
+use std::fmt;
+use std::sync::Arc;
+
+use bytes::Bytes;
+use dormouse_protocol::{StateMutation, StateSpec};
+
+use crate::state::State;
+use crate::value::{ValueError, ValueType, decode, encode};
+
+/// Values up to so many bytes are decoded anew each time they are read: that is cheaper than to keep
+/// them decoded.
+const DECODE_AGAIN_BYTES: usize = 64;
+
+/// A state that cannot be used as the function wants to.
+#[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
+pub enum StateError {
+    /// The function did not declare it.
+    #[error("state `{0}` is not declared: add it to `states: [...]` of the function")]
+    Undeclared(&'static str),
+    /// It holds values of another type.
+    #[error("state `{state}` holds values of type `{declared}`, not `{used}`")]
+    OtherType {
+        /// The state's name.
+        state: &'static str,
+        /// The type it was declared with.
+        declared: String,
+        /// The type of the handle.
+        used: &'static str,
+    },
+    /// Two Rust types with one typename.
+    #[error("state `{0}` is used as two Rust types within one batch")]
+    TwoTypes(&'static str),
+    /// Its value cannot be read or written.
+    #[error("state `{state}`: {reason}")]
+    Value {
+        /// The state's name.
+        state: &'static str,
+        /// What is wrong with the value.
+        reason: String,
+    },
+}
+
+/// The states of one batch.
+pub(crate) struct Cells {
+    specs: Arc<[StateSpec]>,
+    stored: Vec<Option<Bytes>>,
+    /// Most functions touch one state: the first one touched costs no list.
+    first: Option<Cell>,
+    rest: Vec<Cell>,
+}
+
+/// A touched state: `held` is an `Option<T>`, which `encode` knows.
+struct Cell {
+    spec: u16,
+    changed: bool,
+    name: &'static str,
+    held: Box<dyn Any + Send + Sync>,
+    encode: fn(&dyn Any) -> Result<Option<Bytes>, ValueError>,
+}
+
+impl Cells {
+    /// `stored` has one entry per spec; missing ones count as unset.
+    pub(crate) fn new(specs: Arc<[StateSpec]>, stored: Vec<Option<Bytes>>) -> Self {
+        Self { specs, stored, first: None, rest: Vec::new() }
+    }
+
+    pub(crate) fn get<T: ValueType + Clone>(
+        &mut self,
+        state: &State<T>,
+    ) -> Result<Option<T>, StateError> {
+        let spec = self.find(state)?;
+        if self.touched(spec).is_none() {
+            match self.stored(spec) {
+                None => return Ok(None),
+                Some(bytes) if bytes.len() <= DECODE_AGAIN_BYTES => {
+                    return read(state.name(), bytes).map(Some);
+                }
+                Some(_) => {}
+            }
+        }
+        Ok(self.hold(spec, state)?.clone())
+    }
+
+    pub(crate) fn get_ref<T: ValueType>(
+        &mut self,
+        state: &State<T>,
+    ) -> Result<Option<&T>, StateError> {
+        let spec = self.find(state)?;
+        Ok(self.hold(spec, state)?.as_ref())
+    }
+
+    pub(crate) fn put<T: ValueType>(
+        &mut self,
+        state: &State<T>,
+        value: Option<T>,
+    ) -> Result<(), StateError> {
+        let spec = self.find(state)?;
+        let name = state.name();
+        if let Some(cell) = self.touched(spec) {
+            *cell.held_as(name)? = value;
+            cell.changed = true;
+        } else {
+            self.touch(spec, name, value, true);
+        }
+        Ok(())
+    }
+
+    /// Encodes what has changed, in the order in which the states were first touched.
+    pub(crate) fn mutations(&self) -> Result<Vec<StateMutation>, StateError> {
+        let changed = || self.first.iter().chain(&self.rest).filter(|cell| cell.changed);
+        let mut mutations = Vec::with_capacity(changed().count());
+        for cell in changed() {
+            let value = (cell.encode)(&*cell.held).map_err(|error| fault(cell.name, error))?;
+            mutations.push(StateMutation { spec: cell.spec, value });
+        }
+        Ok(mutations)
+    }
+
+    fn find<T: ValueType>(&self, state: &State<T>) -> Result<u16, StateError> {
+        let name = state.name();
+        let mut all = self.specs.iter().zip(0_u16..);
+        let Some((spec, index)) = all.find(|(spec, _)| spec.name == name) else {
+            return Err(StateError::Undeclared(name));
+        };
+        if spec.typename != T::TYPENAME {
+            return Err(StateError::OtherType {
+                state: name,
+                declared: spec.typename.to_string(),
+                used: T::TYPENAME,
+            });
+        }
+        Ok(index)
+    }
+
+    fn stored(&self, spec: u16) -> Option<&Bytes> {
+        self.stored.get(usize::from(spec))?.as_ref()
+    }
+
+    fn touched(&mut self, spec: u16) -> Option<&mut Cell> {
+        self.first.iter_mut().chain(&mut self.rest).find(|cell| cell.spec == spec)
+    }
+
+    /// The decoded value, decoding and keeping it when it is not kept yet.
+    fn hold<T: ValueType>(
+        &mut self,
+        spec: u16,
+        state: &State<T>,
+    ) -> Result<&mut Option<T>, StateError> {
+        let name = state.name();
+        if self.touched(spec).is_none() {
+            let bytes = self.stored(spec);
+            let value: Option<T> = bytes.map(|bytes| read(name, bytes)).transpose()?;
+            self.touch(spec, name, value, false);
+        }
+        let cell = self.touched(spec).ok_or(StateError::Undeclared(name))?;
+        cell.held_as(name)
+    }
+
+    fn touch<T: ValueType>(
+        &mut self,
+        spec: u16,
+        name: &'static str,
+        value: Option<T>,
+        changed: bool,
+    ) {
+        let cell = Cell { spec, changed, name, held: Box::new(value), encode: encode_held::<T> };
+        if self.first.is_none() {
+            self.first = Some(cell);
+        } else {
+            self.rest.push(cell);
+        }
+    }
+}
+
+impl Cell {
+    fn held_as<T: ValueType>(&mut self, name: &'static str) -> Result<&mut Option<T>, StateError> {
+        self.held.downcast_mut().ok_or(StateError::TwoTypes(name))
+    }
+}
+
+impl fmt::Debug for Cells {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        let names = self.specs.iter().map(|spec| &spec.name);
+        f.debug_list().entries(names).finish()
+    }
+}
+
+fn read<T: ValueType>(name: &'static str, bytes: &Bytes) -> Result<T, StateError> {
+    decode(bytes).map_err(|error| fault(name, error))
+}
+
+fn encode_held<T: ValueType>(held: &dyn Any) -> Result<Option<Bytes>, ValueError> {
+    match held.downcast_ref::<Option<T>>() {
+        Some(Some(value)) => encode(value).map(Some),
+        _ => Ok(None),
+    }
+}
+
+fn fault(state: &'static str, error: ValueError) -> StateError {
+    StateError::Value { state, reason: crate::FunctionError::from(error).to_string() }
+}

@@ -1,0 +1,139 @@
+//! Value states: what a function remembers per address. A state is declared once, as a `const`, named
+//! in [`crate::function!`], and read and written through [`crate::Context`].
+
+use std::fmt;
+use std::marker::PhantomData;
+use std::time::Duration;
+
+use dormouse_protocol::{Expiration, StateSpec};
+
+use crate::value::ValueType;
+
+/// A handle of a state that holds values of `T`.
+///
+/// ```
+/// use std::time::Duration;
+/// use dormouse_sdk::State;
+///
+/// const VISITS: State<i32> = State::new("visits");
+/// const BASKET: State<String> =
+///     State::new("basket").expire_after_write(Duration::from_secs(3_600));
+/// ```
+pub struct State<T> {
+    name: &'static str,
+    expiration: Expiration,
+    value: PhantomData<fn() -> T>,
+}
+
+/// A state as it is declared to the runtime.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct StateDeclaration {
+    /// Unique within the function type.
+    pub name: &'static str,
+    /// Typename of the values.
+    pub typename: &'static str,
+    /// When a value expires.
+    pub expiration: Expiration,
+}
+
+impl<T: ValueType> State<T> {
+    /// A state whose values stay until they are removed.
+    ///
+    /// # Panics
+    /// When the name is empty (at compile time, for a `const`).
+    #[must_use]
+    pub const fn new(name: &'static str) -> Self {
+        assert!(!name.is_empty(), "a state needs a name");
+        Self { name, expiration: Expiration::Never, value: PhantomData }
+    }
+
+    /// Values expire so long after they were last written.
+    ///
+    /// # Panics
+    /// When it is less than a millisecond.
+    #[must_use]
+    pub const fn expire_after_write(self, after: Duration) -> Self {
+        Self { expiration: Expiration::AfterWrite(milliseconds(after)), ..self }
+    }
+
+    /// Values expire so long after the last invocation that could have read them.
+    ///
+    /// # Panics
+    /// When it is less than a millisecond.
+    #[must_use]
+    pub const fn expire_after_invoke(self, after: Duration) -> Self {
+        Self { expiration: Expiration::AfterInvoke(milliseconds(after)), ..self }
+    }
+
+    /// The state's name.
+    #[must_use]
+    pub const fn name(&self) -> &'static str {
+        self.name
+    }
+
+    /// What the runtime is told of it.
+    #[must_use]
+    pub const fn declaration(&self) -> StateDeclaration {
+        StateDeclaration { name: self.name, typename: T::TYPENAME, expiration: self.expiration }
+    }
+}
+
+const fn milliseconds(after: Duration) -> u64 {
+    let milliseconds = after.as_millis();
+    assert!(milliseconds > 0, "a state cannot expire at once");
+    if milliseconds > u64::MAX as u128 {
+        return u64::MAX;
+    }
+    milliseconds as u64
+}
+
+impl StateDeclaration {
+    /// The declaration as the protocol has it.
+    #[must_use]
+    pub fn spec(&self) -> StateSpec {
+        StateSpec {
+            name: self.name.into(),
+            typename: self.typename.into(),
+            expiration: self.expiration,
+        }
+    }
+}
+
+impl<T> Clone for State<T> {
+    fn clone(&self) -> Self {
+        *self
+    }
+}
+
+impl<T> Copy for State<T> {}
+
+impl<T> fmt::Debug for State<T> {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("State")
+            .field("name", &self.name)
+            .field("expiration", &self.expiration)
+            .finish_non_exhaustive()
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_declaration_says_name_type_and_expiration() {
+        const NEVER: State<i32> = State::new("a");
+        const WRITE: State<String> = State::new("b").expire_after_write(Duration::from_secs(1));
+        static INVOKE: State<bool> = State::new("c").expire_after_invoke(Duration::from_millis(5));
+        let spec = |declaration: StateDeclaration| {
+            let spec = declaration.spec();
+            (spec.name, spec.typename, spec.expiration)
+        };
+        assert_eq!(
+            spec(NEVER.declaration()),
+            ("a".into(), "io.statefun.types/int".into(), Expiration::Never)
+        );
+        assert_eq!(spec(WRITE.declaration()).2, Expiration::AfterWrite(1_000));
+        assert_eq!(spec(INVOKE.declaration()).2, Expiration::AfterInvoke(5));
+    }
+}
