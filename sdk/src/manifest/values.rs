@@ -35,12 +35,13 @@ pub fn integer(
         return Some(number);
     }
     let (low, high) = (*range.start(), *range.end());
-    let expected = if high == i64::MAX || high == i64::from(i32::MAX) {
-        format!("a whole number of at least {low}")
-    } else if low == i64::MIN || low == i64::from(i32::MIN) {
-        format!("a whole number of at most {high}")
-    } else {
-        format!("a whole number from {low} to {high}")
+    let no_low = low <= i64::from(i32::MIN);
+    let no_high = high >= i64::from(i32::MAX);
+    let expected = match (no_low, no_high) {
+        (true, true) => "a whole number".to_owned(),
+        (false, true) => format!("a whole number of at least {low}"),
+        (true, false) => format!("a whole number of at most {high}"),
+        (false, false) => format!("a whole number from {low} to {high}"),
     };
     mismatch(node, field, expected, diagnostics);
     None

@@ -1,0 +1,203 @@
+//! What the binders of the two endpoint kinds make of a component's spec.
+
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
+
+use std::path::Path;
+use std::sync::Arc;
+
+use dormouse_protocol::TypeName;
+use dormouse_sdk::manifest::{Diagnostics, Node, NodeValue, Span};
+use dormouse_sdk::module::private::inventory;
+use dormouse_sdk::module::{Binder, Bindings, Component, FunctionTarget};
+
+const V1: &str = "io.statefun.endpoints.v1/http";
+const V2: &str = "io.statefun.endpoints.v2/http";
+
+fn at(line: usize) -> Span {
+    Span { file: Arc::from(Path::new("module.yaml")), line, column: 1 }
+}
+
+fn text(line: usize, text: &str) -> Node {
+    Node { span: at(line), value: NodeValue::Scalar { text: text.to_owned(), plain: true } }
+}
+
+/// A map whose entries stand on one line each, from `line` on.
+fn map(line: usize, entries: Vec<(&str, Node)>) -> Node {
+    let entries = entries.into_iter();
+    let keyed = entries.map(|(key, value)| (text(value.span.line, key), value));
+    Node { span: at(line), value: NodeValue::Map(keyed.collect()) }
+}
+
+fn bind(kind: &str, spec: Vec<(&str, Node)>) -> (Bindings, Vec<String>) {
+    dormouse_statefun::link();
+    let binder = inventory::iter::<Binder>.into_iter().find(|binder| binder.kind == kind).unwrap();
+    let component = Component { kind: kind.to_owned(), span: at(1), spec: map(2, spec) };
+    let (mut bindings, mut diagnostics) = (Bindings::default(), Diagnostics::default());
+    (binder.bind)(&component, &mut bindings, &mut diagnostics);
+    let found = diagnostics.found.iter().map(ToString::to_string);
+    (bindings, found.collect())
+}
+
+fn endpoint(functions: &str, url: &str) -> Vec<(&'static str, Node)> {
+    vec![("functions", text(3, functions)), ("urlPathTemplate", text(4, url))]
+}
+
+fn with_transport(entries: Vec<(&str, Node)>) -> Vec<(&'static str, Node)> {
+    let mut spec = endpoint("example/*", "http://functions:8000/statefun");
+    spec.push(("transport", map(5, entries)));
+    spec
+}
+
+/// The provider's settings, as far as its debug form shows them.
+fn provider(bindings: &Bindings) -> String {
+    format!("{:?}", bindings.functions[0].provider)
+}
+
+#[test]
+fn the_smallest_endpoint_binds_with_the_async_defaults() {
+    let (bindings, found) = bind(V2, endpoint("example/*", "http://functions:8000/statefun"));
+    assert_eq!(found, Vec::<String>::new());
+    let [function] = &bindings.functions[..] else {
+        panic!("expected one binding");
+    };
+    assert_eq!(function.target, FunctionTarget::Namespace("example".to_owned()));
+    assert_eq!(function.served_at, "http://functions:8000/statefun");
+    let provider = provider(&bindings);
+    for setting in [
+        "retries: Async",
+        "call: 120s",
+        "connect: 20s",
+        "pool_ttl: 15s",
+        "pool_size: 1024",
+        "payload_bytes_max: 33554432",
+    ] {
+        assert!(provider.contains(setting), "{setting} in {provider}");
+    }
+}
+
+#[test]
+fn an_exact_function_binds_exactly() {
+    let (bindings, found) = bind(V2, endpoint("a.b/c", "http://{function.name}/"));
+    assert!(found.is_empty());
+    let exact = TypeName { namespace: "a.b".to_owned(), name: "c".to_owned() };
+    assert_eq!(bindings.functions[0].target, FunctionTarget::Exact(exact));
+}
+
+#[test]
+fn settings_of_the_async_transport_are_read() {
+    let (bindings, found) = bind(
+        V2,
+        with_transport(vec![
+            ("type", text(6, "io.statefun.transports.v1/async")),
+            ("call", text(7, "1day")),
+            ("connect", text(8, "250")),
+            ("pool_ttl", text(9, "0")),
+            ("pool_size", text(10, "7")),
+            ("payload_max_bytes", text(11, "1048576")),
+        ]),
+    );
+    assert!(found.is_empty(), "{found:?}");
+    let provider = provider(&bindings);
+    for setting in [
+        "call: 86400s",
+        "connect: 250ms",
+        "pool_ttl: 0ns",
+        "pool_size: 7",
+        "payload_bytes_max: 1048576",
+    ] {
+        assert!(provider.contains(setting), "{setting} in {provider}");
+    }
+}
+
+#[test]
+fn timeouts_switch_the_defaults_of_the_async_transport() {
+    let timeouts = map(7, vec![("connect", text(8, "3s")), ("read", text(9, "1h"))]);
+    let (bindings, found) =
+        bind(V2, with_transport(vec![("call", text(6, "5 min")), ("timeouts", timeouts)]));
+    let provider = provider(&bindings);
+    assert!(provider.contains("call: 60s") && provider.contains("connect: 3s"), "{provider}");
+    assert_eq!(
+        found,
+        ["module.yaml:6:1: warning: `call` has no effect beside `timeouts`; use `timeouts.call`"]
+    );
+}
+
+#[test]
+fn the_okhttp_transport_has_its_own_defaults() {
+    let okhttp = || ("type", text(6, "io.statefun.transports.v1/okhttp"));
+    let (bindings, found) = bind(V2, with_transport(vec![okhttp()]));
+    assert!(found.is_empty());
+    assert!(
+        provider(&bindings).contains("retries: OkHttp, call: 60s, connect: 10s, read: Some(10s)")
+    );
+    let timeouts = map(7, vec![("read", text(8, "2m"))]);
+    let (_, found) = bind(V2, with_transport(vec![okhttp(), ("timeouts", timeouts)]));
+    assert_eq!(
+        found,
+        [
+            "module.yaml:8:1: error: `timeouts.read` (120s) must not be longer than `timeouts.call` (60s)"
+        ]
+    );
+}
+
+#[test]
+fn v1_has_timeouts_in_the_spec_and_ignores_a_transport() {
+    let mut spec = endpoint("example/*", "http://functions:8000/statefun");
+    spec.push(("timeouts", map(5, vec![("call", text(6, "2 min"))])));
+    spec.push(("transport", map(7, vec![])));
+    let (bindings, found) = bind(V1, spec);
+    assert!(provider(&bindings).contains("retries: OkHttp, call: 120s"));
+    assert_eq!(found.len(), 1);
+    assert!(
+        found[0].starts_with("module.yaml:7:1: warning: unknown field `transport`"),
+        "{found:?}"
+    );
+}
+
+#[test]
+fn a_misspelt_field_is_a_warning() {
+    let mut spec = endpoint("example/*", "http://functions:8000/statefun");
+    spec.push(("transports", map(5, vec![])));
+    let (bindings, found) = bind(V2, spec);
+    assert_eq!(bindings.functions.len(), 1);
+    assert_eq!(
+        found,
+        [
+            "module.yaml:5:1: warning: unknown field `transports`; did you mean `transport`? (it has no effect)"
+        ]
+    );
+}
+
+#[test]
+fn everything_wrong_is_reported_at_once_and_nothing_bound() {
+    let mut spec = endpoint("exam*le/person", "https://functions/");
+    spec.push(("maxNumBatchRequests", text(5, "many")));
+    spec.push(("transport", map(6, vec![("type", text(7, "io.statefun.transports.v1/grpc"))])));
+    let (bindings, found) = bind(V2, spec);
+    assert!(bindings.functions.is_empty());
+    let expected = [
+        "module.yaml:3:1: error: Invalid syntax for target functions. Only <namespace>/<name> or \
+         <namespace>/* are supported, found `exam*le/person`",
+        "module.yaml:4:1: error: `urlPathTemplate`: `https://functions/`: https endpoints are not \
+         supported yet; use `http://`, for example through a local TLS proxy",
+        "module.yaml:5:1: error: `maxNumBatchRequests`: expected a whole number, found `many`",
+        "module.yaml:7:1: error: unknown transport type `io.statefun.transports.v1/grpc`; known are \
+         `io.statefun.transports.v1/async`, `io.statefun.transports.v1/okhttp`",
+    ];
+    assert_eq!(found, expected);
+}
+
+#[test]
+fn missing_fields_and_zero_timeouts_are_errors() {
+    let (_, found) = bind(V2, vec![]);
+    assert_eq!(found.len(), 2, "{found:?}");
+    assert!(found[0].contains("missing field `functions`: expected `<namespace>/<name>`"));
+    assert!(found[1].contains("missing field `urlPathTemplate`"));
+    let (_, found) = bind(V2, with_transport(vec![("call", text(6, "0s"))]));
+    assert_eq!(found, ["module.yaml:6:1: error: `call`: expected a duration larger than 0"]);
+    let (_, found) = bind(V2, with_transport(vec![("pool_size", text(6, "0"))]));
+    assert_eq!(
+        found,
+        ["module.yaml:6:1: error: `pool_size`: expected a whole number of at least 1, found `0`"]
+    );
+}
