@@ -40,6 +40,7 @@ pub use channel::{Frame, FrameBody};
 pub use commit::{Commit, Fence, Op, OpBuffer, Opened, PartMeta, Trim};
 pub use event::{Completed, Event, InvocationId, SubmitToken};
 pub use limits::Limits;
+pub use recovery::unconfirmed_egress;
 pub use scope::Scoping;
 pub use shard::{Shard, ShardConfig, Stats};
 pub use types::{Catalog, Declared};

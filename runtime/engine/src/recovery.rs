@@ -18,6 +18,21 @@ use crate::partition_state::{DUE_END, EgressQueue, PartitionState, Recovery};
 use crate::record::get_numbers;
 use crate::shard::Shard;
 
+/// The egress queues of a stored partition that have records which nobody has confirmed, with how many
+/// there are at most.
+pub fn unconfirmed_egress(opened: &Opened) -> Result<Vec<(String, u64)>, DecodeError> {
+    let mut queues = Vec::new();
+    for (key, value) in &opened.rows {
+        if let Key::EgressHead { outbox } = keys::parse(key)?.1 {
+            let [next, first] = get_numbers(value)?;
+            if first < next {
+                queues.push((outbox.to_owned(), next - first));
+            }
+        }
+    }
+    Ok(queues)
+}
+
 impl PartitionState {
     pub(crate) fn is_recovered(&self) -> bool {
         matches!(self.recovery, Recovery::Done)

@@ -176,7 +176,7 @@ impl Shard {
         let retry = self.retries.first().map(|(at, _, _)| *at);
         let due = self.due.first().map(|(at, _)| *at);
         let gate = self.handshake_gates.front().map(|(at, _)| *at);
-        [retry, due, gate].into_iter().flatten().min()
+        [retry, due, gate, self.next_sweep_ms()].into_iter().flatten().min()
     }
 
     /// Whether invocations are under way, so that a stop should wait for them.

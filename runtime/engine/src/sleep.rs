@@ -3,24 +3,35 @@
 
 use crate::shard::Shard;
 
-/// Slots looked at per interval when memory is below its bound.
-const SWEEP_INTERVAL_MS: u64 = 10;
-const SWEEP_SLOTS: usize = 1_024;
+/// How long the sweep takes to come by every slot when memory is below its bound.
+const SWEEP_ROUND_MS: u64 = 30_000;
 
-/// Slots looked at per turn when it is not.
+/// How often it moves on, at most and, while instances are awake, at least.
+const SWEEP_INTERVAL_MS: u64 = 10;
+const SWEEP_PAUSE_MS: u64 = 1_000;
+
+/// Slots looked at per turn when memory is at its bound.
 const SWEEP_SLOTS_PRESSED: usize = 4_096;
 
 impl Shard {
     pub(crate) fn sweep(&mut self) {
         let is_pressed = self.activations.memory >= self.config.limits.memory_bytes_max / 10 * 9;
-        if !is_pressed && self.now_ms < self.swept_ms + SWEEP_INTERVAL_MS {
+        let elapsed_ms = self.now_ms.saturating_sub(self.swept_ms);
+        if !is_pressed && elapsed_ms < SWEEP_INTERVAL_MS {
             return;
         }
         self.swept_ms = self.now_ms;
-        let slots = if is_pressed { SWEEP_SLOTS_PRESSED } else { SWEEP_SLOTS };
-        for _ in 0..slots.min(self.activations.slots_len()) {
+        let all = self.activations.slots_len();
+        let share = all as u64 * elapsed_ms.min(SWEEP_PAUSE_MS) / SWEEP_ROUND_MS;
+        let slots = if is_pressed { SWEEP_SLOTS_PRESSED } else { share as usize + 1 };
+        for _ in 0..slots.min(all) {
             self.sweep_one(is_pressed);
         }
+    }
+
+    /// When the sweep has to move on: only while instances are awake.
+    pub(crate) fn next_sweep_ms(&self) -> Option<u64> {
+        (self.activations.len() > 0).then_some(self.swept_ms + SWEEP_PAUSE_MS)
     }
 
     fn sweep_one(&mut self, is_pressed: bool) {

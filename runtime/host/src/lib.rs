@@ -2,13 +2,17 @@
 //! threads. It names no connector: modules are found at link time.
 //!
 //! Read in this order: [`yaml`] (text → nodes with positions) → [`manifest`] (files → components) →
-//! [`registry`] (what is linked) → [`plan`] (what is served) → [`settings`] → [`metrics`] →
-//! [`admin`].
+//! [`registry`] (what is linked; [`in_process`]) → [`plan`] (what is served) → [`settings`] → [`metrics`] →
+//! [`admin`] → [`runtime`] (threads and shards; each is driven by `driver`).
 
 pub mod admin;
+mod clock;
+mod driver;
+pub mod in_process;
 pub mod manifest;
 pub mod metrics;
 pub mod plan;
 pub mod registry;
+pub mod runtime;
 pub mod settings;
 pub mod yaml;

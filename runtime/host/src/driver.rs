@@ -1,0 +1,384 @@
+//! The thin async shell of one shard: it takes turns. A turn feeds the engine what has come in, does
+//! what the engine asks, seals, hands the commit to the store, and tells others what may leave.
+
+pub(crate) mod functions;
+pub(crate) mod gate;
+pub(crate) mod inbox;
+pub(crate) mod lane;
+pub(crate) mod process;
+mod reads;
+mod report;
+
+use std::cell::RefCell;
+use std::collections::VecDeque;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::Poll;
+use std::time::{Duration, Instant};
+
+use dormouse_engine::{
+    Action, Commit, Event, Fence, Frame, InvocationId, Limits, Opened, Scoping, Shard, ShardConfig,
+    SubmitToken,
+};
+use dormouse_protocol::{Invocation, Message, Partition};
+use dormouse_sdk::egress::{EgressEntry, Receipt};
+use dormouse_store::{Lsn, ShardStore, StoreError};
+use rustc_hash::FxHashMap;
+
+use crate::clock::Clock;
+use crate::driver::functions::{FunctionTable, SharedTable};
+use crate::driver::inbox::{Acknowledge, Incoming, Local};
+use crate::driver::lane::LaneState;
+use crate::driver::process::{Process, QUEUE_SEPARATOR};
+use crate::driver::report::Report;
+use crate::metrics::ShardMetrics;
+
+/// Invocations of one turn: bounds how long a turn takes before its effects are sealed.
+const INVOCATIONS_PER_TURN: usize = 2_048;
+
+/// Events of this thread's own tasks that one turn takes.
+const LOCAL_PER_TURN: usize = 4_096;
+
+/// One shard's driver. Lives on the shard's thread.
+#[derive(Debug)]
+pub(crate) struct Driver {
+    pub(crate) index: usize,
+    pub(crate) shard: Shard,
+    pub(crate) store: Box<dyn ShardStore>,
+    pub(crate) lane: Rc<LaneState>,
+    table: SharedTable,
+    process: Arc<Process>,
+    metrics: Arc<ShardMetrics>,
+    clock: Clock,
+    /// Commits handed to the store and not durable: position, scope, number, when.
+    in_flight: VecDeque<(Lsn, u32, u64, Instant)>,
+    acknowledges: FxHashMap<u64, (Acknowledge, Instant)>,
+    next_token: u64,
+    /// Invocations that this turn had no room for.
+    deferred: VecDeque<(InvocationId, Invocation)>,
+    /// Frames for each shard, sent at the end of the turn.
+    frames: Vec<Vec<Frame>>,
+    egress: Vec<dormouse_engine::EgressOut>,
+    gets: Vec<(dormouse_engine::GetFor, Vec<Vec<u8>>)>,
+    actions: Vec<Action>,
+    incoming: Vec<Incoming>,
+    report: Report,
+    is_stopping: bool,
+}
+
+impl Driver {
+    pub(crate) fn new(
+        index: usize,
+        process: Arc<Process>,
+        store: Box<dyn ShardStore>,
+        limits: Limits,
+    ) -> Self {
+        let metrics = process.metrics.shard(index);
+        let table = FunctionTable::new(process.clone(), metrics.clone());
+        let table = SharedTable(Rc::new(RefCell::new(table)));
+        let config = ShardConfig {
+            partitions: process.partitions,
+            scoping: Scoping::Shard,
+            is_prefix: true,
+            limits,
+        };
+        let mut clock = Clock::new();
+        let mut shard = Shard::new(config, Box::new(table.clone()));
+        shard.advance(clock.now_ms());
+        Self {
+            index,
+            shard,
+            store,
+            lane: LaneState::new(index, process.clone()),
+            table,
+            metrics,
+            clock,
+            in_flight: VecDeque::new(),
+            acknowledges: FxHashMap::default(),
+            next_token: 0,
+            deferred: VecDeque::new(),
+            frames: (0..process.shards()).map(|_| Vec::new()).collect(),
+            egress: Vec::new(),
+            gets: Vec::new(),
+            actions: Vec::new(),
+            incoming: Vec::new(),
+            report: Report::default(),
+            is_stopping: false,
+            process,
+        }
+    }
+
+    /// Reads what is stored of the shard's partitions. Nothing runs yet. Answers the egress queues with
+    /// records that nobody has confirmed.
+    pub(crate) async fn open(&mut self) -> Result<Vec<(String, u64)>, StoreError> {
+        let mut unconfirmed = Vec::new();
+        for partition in self.process.partitions_of(self.index) {
+            let opened: Opened = self.store.open(partition).await?;
+            let stored = dormouse_engine::unconfirmed_egress(&opened);
+            unconfirmed
+                .extend(stored.map_err(|error| self.damaged(partition, &error.to_string()))?);
+            // The lock of the data directory stands for ownership: a fence has nothing to tell apart.
+            let fence = opened.meta.map_or_else(Fence::default, |meta| meta.fence);
+            self.shard.handle(Event::Opened { partition, fence, opened });
+        }
+        Ok(unconfirmed)
+    }
+
+    fn damaged(&self, partition: Partition, problem: &str) -> StoreError {
+        StoreError::Poisoned { cause: format!("partition {partition}: {problem}") }
+    }
+
+    /// Takes turns until it is told to stop and has settled, or cannot go on.
+    pub(crate) async fn run(&mut self) {
+        loop {
+            if let Err(error) = self.turn() {
+                tracing::error!(shard = self.index, %error, "the shard cannot go on");
+                self.process.fail(&error);
+                self.acknowledges.clear();
+                return;
+            }
+            if self.is_stopping && self.is_settled() {
+                return;
+            }
+            self.wait().await;
+        }
+    }
+
+    fn is_settled(&self) -> bool {
+        self.shard.is_settled() && self.in_flight.is_empty() && self.lane.queue.borrow().is_empty()
+    }
+
+    /// Waits for something to do. What is ready on this thread goes first, so that a turn serves
+    /// everything that came in together.
+    async fn wait(&mut self) {
+        let has_work = (!self.deferred.is_empty() && !self.store.is_saturated())
+            || self.shard.has_actions()
+            || !self.lane.queue.borrow().is_empty();
+        if has_work {
+            tokio::task::yield_now().await;
+            return;
+        }
+        let inbox = self.lane.inbox.clone();
+        match self.shard.next_wake_ms() {
+            None => inbox.notified().await,
+            Some(at_ms) => {
+                let pause = at_ms.saturating_sub(self.clock.now_ms()).clamp(1, 60_000);
+                let pause = Duration::from_millis(pause);
+                drop(tokio::time::timeout(pause, inbox.notified()).await);
+            }
+        }
+        tokio::task::yield_now().await;
+    }
+
+    /// One turn. An error is why the shard cannot go on.
+    fn turn(&mut self) -> Result<(), String> {
+        let now_ms = self.clock.now_ms();
+        self.shard.advance(now_ms);
+        self.take_durable()?;
+        self.take_incoming();
+        self.take_local()?;
+        let mut budget = if self.store.is_saturated() { 0 } else { INVOCATIONS_PER_TURN };
+        self.run_deferred(&mut budget);
+        self.act(&mut budget)?;
+        self.shard.seal();
+        self.act(&mut 0)?;
+        self.flush();
+        let queued = &self.lane;
+        self.report.publish(
+            &self.shard,
+            &self.metrics,
+            queued,
+            self.in_flight.front().map(|c| c.3),
+        );
+        let stats = self.shard.stats();
+        self.process.gate.publish(self.index, stats.mailbox_bytes, stats.spilled_bytes);
+        Ok(())
+    }
+
+    fn take_durable(&mut self) -> Result<(), String> {
+        let durable = self.store.durable().map_err(|error| error.to_string())?;
+        let mut last = None;
+        while let Some((lsn, scope, number, _)) = self.in_flight.front() {
+            if *lsn > durable {
+                break;
+            }
+            last = Some((*scope, *number));
+            self.in_flight.pop_front();
+        }
+        if let Some((scope, number)) = last {
+            self.shard.handle(Event::Durable { scope, number });
+        }
+        Ok(())
+    }
+
+    fn take_incoming(&mut self) {
+        let mut incoming = std::mem::take(&mut self.incoming);
+        self.lane.inbox.take(&mut incoming);
+        for item in incoming.drain(..) {
+            match item {
+                Incoming::Submit { message, acknowledge } => self.submit(message, acknowledge),
+                Incoming::Frames(frames) => {
+                    for frame in frames {
+                        self.shard.handle(Event::Frame(frame));
+                    }
+                }
+                Incoming::EgressConfirmed { partition, outbox, number } => {
+                    self.shard.handle(Event::EgressConfirmed { partition, outbox, number });
+                }
+                Incoming::Reply { number, value } => self.lane.reply(number, value),
+                Incoming::Start => self.shard.handle(Event::Started),
+                Incoming::Stop => self.is_stopping = true,
+            }
+        }
+        self.incoming = incoming;
+    }
+
+    fn take_local(&mut self) -> Result<(), String> {
+        for _ in 0..LOCAL_PER_TURN {
+            let Some(local) = self.lane.queue.borrow_mut().pop_front() else { break };
+            match local {
+                Local::Submit { message, acknowledge } => self.submit(message, acknowledge),
+                Local::Done { id, result, nanos } => {
+                    self.metrics.work.invocation_nanos.record(nanos);
+                    self.shard.handle(Event::Done { id, result });
+                }
+                Local::Got { purposes, values } => self.got(purposes, values)?,
+                Local::Scanned { purpose, result } => self.scanned(purpose, result)?,
+            }
+        }
+        Ok(())
+    }
+
+    fn submit(&mut self, message: Message, acknowledge: Acknowledge) {
+        self.process.gate.taken(self.index, message.weight());
+        self.next_token += 1;
+        let token = self.next_token;
+        self.acknowledges.insert(token, (acknowledge, Instant::now()));
+        self.shard.handle(Event::Submit { message, token: Some(SubmitToken(token)) });
+    }
+
+    fn run_deferred(&mut self, budget: &mut usize) {
+        while *budget > 0 {
+            let Some((id, invocation)) = self.deferred.pop_front() else { return };
+            *budget -= 1;
+            self.invoke(id, invocation);
+        }
+    }
+
+    /// Does what the engine asks until it asks for nothing more.
+    fn act(&mut self, budget: &mut usize) -> Result<(), String> {
+        while self.shard.has_actions() {
+            let mut actions = std::mem::take(&mut self.actions);
+            self.shard.take_actions(&mut actions);
+            for action in actions.drain(..) {
+                self.do_action(action, budget)?;
+            }
+            self.actions = actions;
+            self.start_gets()?;
+        }
+        Ok(())
+    }
+
+    fn do_action(&mut self, action: Action, budget: &mut usize) -> Result<(), String> {
+        match action {
+            Action::Invoke { id, invocation } => {
+                if *budget == 0 {
+                    self.deferred.push_back((id, invocation));
+                } else {
+                    *budget -= 1;
+                    self.invoke(id, invocation);
+                }
+            }
+            Action::Append { scope, commit } => self.append(scope, &commit)?,
+            Action::Get { purpose, keys } => self.gets.push((purpose, keys)),
+            Action::Scan { purpose, range } => self.start_scan(purpose, range)?,
+            Action::Frame(frame) => {
+                let shard = self.process.shard_of(frame.to);
+                if shard == self.index {
+                    self.shard.handle(Event::Frame(frame));
+                } else {
+                    self.frames[shard].push(frame);
+                }
+            }
+            Action::Accepted(token) => self.accepted(token),
+            Action::Reply { id, value } => self.lane.route_reply(&id, value),
+            Action::Egress(out) => self.egress.push(out),
+            Action::Blocked { address, error, failures, retry_in_ms } => {
+                self.report.blocked(&address, &error, failures, retry_in_ms);
+            }
+            Action::Halt(reason) => return Err(reason),
+        }
+        Ok(())
+    }
+
+    fn invoke(&mut self, id: InvocationId, invocation: Invocation) {
+        let function_type = invocation.target.function_type;
+        let mut future = self.table.0.borrow_mut().invoke(invocation);
+        match functions::poll_once(&mut future) {
+            Poll::Ready(answer) => {
+                drop(future);
+                let result = self.table.0.borrow_mut().check(function_type, answer);
+                self.shard.handle(Event::Done { id, result });
+            }
+            Poll::Pending => {
+                let (lane, table) = (self.lane.clone(), self.table.clone());
+                functions::spawn(lane, table, id, function_type, future);
+            }
+        }
+    }
+
+    fn append(&mut self, scope: u32, commit: &Commit) -> Result<(), String> {
+        let lsn = self.store.append(commit).map_err(|error| error.to_string())?;
+        self.metrics.commits.size.record(commit.ops.as_bytes().len() as u64);
+        self.in_flight.push_back((lsn, scope, commit.number, Instant::now()));
+        self.shard.handle(Event::Appended { scope, number: commit.number });
+        Ok(())
+    }
+
+    fn accepted(&mut self, token: SubmitToken) {
+        if let Some((acknowledge, since)) = self.acknowledges.remove(&token.0) {
+            self.metrics.ingress.accepted.add(1);
+            self.metrics.ingress.durable_nanos.record(since.elapsed().as_nanos() as u64);
+            // Nobody waits any more: the message is accepted all the same.
+            drop(acknowledge.send(Ok(())));
+        }
+    }
+
+    /// Hands over what the turn has released.
+    fn flush(&mut self) {
+        for (shard, frames) in self.frames.iter_mut().enumerate() {
+            if !frames.is_empty() {
+                self.process.inboxes[shard].push(Incoming::Frames(std::mem::take(frames)));
+            }
+        }
+        if !self.egress.is_empty() {
+            self.flush_egress();
+        }
+    }
+
+    fn flush_egress(&mut self) {
+        let mut deliveries: Vec<(String, Vec<EgressEntry>)> = Vec::new();
+        for out in self.egress.drain(..) {
+            let (id, queue) = out.outbox.split_once(QUEUE_SEPARATOR).unwrap_or((&out.outbox, ""));
+            let receipt = Receipt {
+                partition: out.partition,
+                number: out.number,
+                outbox: out.outbox.clone(),
+                confirmations: self.process.clone(),
+            };
+            let queue = queue.to_owned();
+            let entry = EgressEntry { queue, sender: out.sender, value: out.value, receipt };
+            match deliveries.iter_mut().find(|(known, _)| known == id) {
+                Some((_, entries)) => entries.push(entry),
+                None => deliveries.push((id.to_owned(), vec![entry])),
+            }
+        }
+        for (id, entries) in deliveries {
+            let name = dormouse_protocol::TypeName::parse(&id).ok();
+            // An egress that is no longer bound keeps its records: start-up has said so.
+            if let Some(egress) = name.and_then(|name| self.process.egresses.get(&name)) {
+                egress.deliver(entries);
+            }
+        }
+    }
+}

@@ -1,0 +1,219 @@
+//! The functions of one shard: made when the first message for a type arrives, called for the engine,
+//! their answers checked before the engine sees them.
+
+use std::cell::RefCell;
+use std::panic::AssertUnwindSafe;
+use std::pin::Pin;
+use std::rc::Rc;
+use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
+use std::time::Instant;
+
+use dormouse_engine::{Catalog, Completed, Declared, InvocationId};
+use dormouse_protocol::{Effects, FunctionType, ID_BYTES_MAX, Invocation, InvokeError, Response};
+use dormouse_sdk::function::{Function, InvokeFuture};
+use rustc_hash::FxHashMap;
+
+use crate::driver::inbox::Local;
+use crate::driver::lane::LaneState;
+use crate::driver::process::{Process, QUEUE_SEPARATOR};
+use crate::metrics::{FunctionMetrics, ShardMetrics};
+
+/// Longest `<namespace>/<name>` of a target, in bytes.
+const TYPE_BYTES_MAX: usize = 4_096;
+
+/// Longest name of an egress queue with its egress's id, in bytes: it is part of a key.
+const OUTBOX_BYTES_MAX: usize = 250;
+
+/// Function objects by the index of their type.
+#[derive(Debug)]
+pub(crate) struct FunctionTable {
+    process: Arc<Process>,
+    metrics: Arc<ShardMetrics>,
+    entries: Vec<Option<Entry>>,
+    outboxes: FxHashMap<String, Arc<str>>,
+}
+
+#[derive(Debug)]
+struct Entry {
+    function: Result<Box<dyn Function>, InvokeError>,
+    metrics: Arc<FunctionMetrics>,
+}
+
+/// The engine's view of the table.
+#[derive(Clone, Debug)]
+pub(crate) struct SharedTable(pub(crate) Rc<RefCell<FunctionTable>>);
+
+impl Catalog for SharedTable {
+    fn declare(&mut self, function_type: FunctionType) -> Declared {
+        let mut table = self.0.borrow_mut();
+        match table.entry(function_type) {
+            None => Declared::Unserved,
+            Some(Entry { function: Ok(function), .. }) => {
+                Declared::Served { specs: function.specs() }
+            }
+            Some(_) => Declared::Served { specs: None },
+        }
+    }
+}
+
+impl FunctionTable {
+    pub(crate) fn new(process: Arc<Process>, metrics: Arc<ShardMetrics>) -> Self {
+        Self { process, metrics, entries: Vec::new(), outboxes: FxHashMap::default() }
+    }
+
+    fn entry(&mut self, function_type: FunctionType) -> Option<&Entry> {
+        let index = function_type.index();
+        if index >= self.entries.len() {
+            self.entries.resize_with(index + 1, || None);
+        }
+        if self.entries[index].is_none() {
+            let provider = self.process.functions.provider(function_type)?;
+            let function = provider.function(function_type);
+            let metrics = self.metrics.function(function_type);
+            self.entries[index] = Some(Entry { function, metrics });
+        }
+        self.entries[index].as_ref()
+    }
+
+    /// Starts an invocation.
+    pub(crate) fn invoke(&mut self, invocation: Invocation) -> InvokeFuture {
+        let function_type = invocation.target.function_type;
+        let messages = invocation.messages.len() as u64;
+        let Some(entry) = self.entry(function_type) else {
+            let error = InvokeError::new(format!("no function is registered for {function_type}"));
+            return Box::pin(std::future::ready(Err(error)));
+        };
+        entry.metrics.invocations.add(1);
+        entry.metrics.messages.add(messages);
+        match &entry.function {
+            Ok(function) => function.invoke(invocation),
+            Err(error) => Box::pin(std::future::ready(Err(error.clone()))),
+        }
+    }
+
+    /// Checks what a function answered; what does not hold is its failure.
+    pub(crate) fn check(
+        &mut self,
+        function_type: FunctionType,
+        answer: Result<Response, InvokeError>,
+    ) -> Result<Completed, InvokeError> {
+        let checked = match answer {
+            Ok(Response::Effects(effects)) => self.check_effects(effects),
+            Ok(Response::Incomplete(specs)) => Ok(Completed::Incomplete(specs)),
+            Err(error) => Err(error),
+        };
+        if checked.is_err()
+            && let Some(entry) = self.entry(function_type)
+        {
+            entry.metrics.failures.add(1);
+        }
+        checked
+    }
+
+    fn check_effects(&mut self, effects: Effects) -> Result<Completed, InvokeError> {
+        for (target, _) in &effects.messages {
+            check_target(target)?;
+        }
+        for delayed in &effects.delayed {
+            if let dormouse_protocol::Delayed::Send { target, .. } = delayed {
+                check_target(target)?;
+            }
+        }
+        let mut outboxes = Vec::with_capacity(effects.egress.len());
+        for record in &effects.egress {
+            let Some(egress) = self.process.egresses.get(&record.egress) else {
+                return Err(InvokeError::new(format!(
+                    "Unknown egress {}; the manifest binds {}",
+                    record.egress,
+                    names(&self.process)
+                )));
+            };
+            let queue = egress.check(&record.value).map_err(|reason| {
+                InvokeError::new(format!("egress {}: {reason}", record.egress))
+            })?;
+            let outbox = match queue.as_str() {
+                "" => record.egress.to_string(),
+                queue => format!("{}{QUEUE_SEPARATOR}{queue}", record.egress),
+            };
+            if outbox.len() > OUTBOX_BYTES_MAX {
+                return Err(InvokeError::new(format!(
+                    "egress {}: the queue's name is longer than {OUTBOX_BYTES_MAX} bytes with the id",
+                    record.egress
+                )));
+            }
+            outboxes.push(self.outbox(outbox));
+        }
+        Ok(Completed::Effects { effects, outboxes })
+    }
+
+    /// One shared name per queue: few are in use at a time.
+    fn outbox(&mut self, name: String) -> Arc<str> {
+        if let Some(known) = self.outboxes.get(&name) {
+            return known.clone();
+        }
+        if self.outboxes.len() >= 10_000 {
+            self.outboxes.clear();
+        }
+        let shared: Arc<str> = Arc::from(name.as_str());
+        self.outboxes.insert(name, shared.clone());
+        shared
+    }
+}
+
+fn names(process: &Process) -> String {
+    if process.egresses.is_empty() {
+        return "none".to_owned();
+    }
+    process.egresses.keys().map(ToString::to_string).collect::<Vec<_>>().join(", ")
+}
+
+fn check_target(target: &dormouse_protocol::Address) -> Result<(), InvokeError> {
+    if target.id.len() > ID_BYTES_MAX {
+        let len = target.id.len();
+        return Err(InvokeError::new(format!(
+            "a message to {} has an id of {len} bytes; at most {ID_BYTES_MAX} are possible",
+            target.function_type
+        )));
+    }
+    if target.function_type.as_str().len() > TYPE_BYTES_MAX {
+        return Err(InvokeError::new(format!(
+            "a message to a function type of more than {TYPE_BYTES_MAX} bytes"
+        )));
+    }
+    Ok(())
+}
+
+/// Polls an invocation for the first time. Most in-process functions are ready then, and never become
+/// a task; a panic is the function's failure.
+pub(crate) fn poll_once(future: &mut InvokeFuture) -> Poll<Result<Response, InvokeError>> {
+    poll_caught(future.as_mut(), &mut Context::from_waker(Waker::noop()))
+}
+
+fn poll_caught(
+    future: Pin<&mut (dyn Future<Output = Result<Response, InvokeError>> + 'static)>,
+    context: &mut Context<'_>,
+) -> Poll<Result<Response, InvokeError>> {
+    let polled = std::panic::catch_unwind(AssertUnwindSafe(|| future.poll(context)));
+    polled.unwrap_or_else(|_| {
+        Poll::Ready(Err(InvokeError::new("the function panicked; see standard error")))
+    })
+}
+
+/// Goes on with an invocation that was not ready, as a task of the shard's thread.
+pub(crate) fn spawn(
+    lane: Rc<LaneState>,
+    table: SharedTable,
+    id: InvocationId,
+    function_type: FunctionType,
+    mut future: InvokeFuture,
+) {
+    let started = Instant::now();
+    tokio::task::spawn_local(async move {
+        let answer = std::future::poll_fn(|context| poll_caught(future.as_mut(), context)).await;
+        drop(future);
+        let result = table.0.borrow_mut().check(function_type, answer);
+        let nanos = started.elapsed().as_nanos() as u64;
+        lane.push(Local::Done { id, result, nanos });
+    });
+}

@@ -1,0 +1,70 @@
+//! Holds ingresses back while the backlog of the process is at its bound. Only ingresses: messages
+//! between functions are never refused, or a cycle of them would stand still.
+
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+
+use tokio::sync::Notify;
+
+/// Messages in the store may be so many times the bytes that messages in memory may be.
+const SPILLED_FACTOR: u64 = 64;
+
+#[derive(Debug)]
+pub(crate) struct Gate {
+    /// Bytes of accepted messages in memory.
+    memory_bytes_max: u64,
+    shards: Vec<Load>,
+    opened: Notify,
+}
+
+#[derive(Debug, Default)]
+struct Load {
+    /// Submitted and not yet taken by the shard.
+    queued_bytes: AtomicU64,
+    memory_bytes: AtomicU64,
+    spilled_bytes: AtomicU64,
+}
+
+impl Gate {
+    pub(crate) fn new(shards: usize, memory_bytes_max: u64) -> Self {
+        let shards = (0..shards).map(|_| Load::default()).collect();
+        Self { memory_bytes_max, shards, opened: Notify::new() }
+    }
+
+    fn is_open(&self) -> bool {
+        let (mut memory, mut spilled) = (0, 0);
+        for load in &self.shards {
+            memory += load.queued_bytes.load(Relaxed) + load.memory_bytes.load(Relaxed);
+            spilled += load.spilled_bytes.load(Relaxed);
+        }
+        memory < self.memory_bytes_max && spilled < self.memory_bytes_max * SPILLED_FACTOR
+    }
+
+    /// Waits until the backlog is below its bound.
+    pub(crate) async fn pass(&self) {
+        while !self.is_open() {
+            let opened = self.opened.notified();
+            if self.is_open() {
+                return;
+            }
+            opened.await;
+        }
+    }
+
+    pub(crate) fn queued(&self, shard: usize, bytes: usize) {
+        self.shards[shard].queued_bytes.fetch_add(bytes as u64, Relaxed);
+    }
+
+    pub(crate) fn taken(&self, shard: usize, bytes: usize) {
+        self.shards[shard].queued_bytes.fetch_sub(bytes as u64, Relaxed);
+    }
+
+    /// What the shard holds after a turn. Lets waiting ingresses go on when that opens the gate.
+    pub(crate) fn publish(&self, shard: usize, memory_bytes: u64, spilled_bytes: u64) {
+        let load = &self.shards[shard];
+        let was = load.memory_bytes.swap(memory_bytes, Relaxed);
+        let spilled_was = load.spilled_bytes.swap(spilled_bytes, Relaxed);
+        if (memory_bytes < was || spilled_bytes < spilled_was) && self.is_open() {
+            self.opened.notify_waiters();
+        }
+    }
+}

@@ -1,0 +1,90 @@
+//! What other threads, and other tasks of the same thread, bring to a shard. Bounded by those who put
+//! in: submits by the backlog gate, frames by the channels' windows, confirmations by the egress
+//! windows.
+
+use std::collections::VecDeque;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex, PoisonError};
+
+use dormouse_engine::{Completed, Frame, GetFor, InvocationId, ScanFor};
+use dormouse_protocol::{InvokeError, Message, Partition, TypedValue};
+use dormouse_sdk::ingress::SubmitError;
+use dormouse_store::{Rows, StoreError};
+use tokio::sync::{Notify, oneshot};
+
+/// Tells the submitter that its message is durable.
+pub(crate) type Acknowledge = oneshot::Sender<Result<(), SubmitError>>;
+
+/// From any thread.
+#[derive(Debug)]
+pub(crate) enum Incoming {
+    Submit {
+        message: Message,
+        acknowledge: Acknowledge,
+    },
+    Frames(Vec<Frame>),
+    EgressConfirmed {
+        partition: Partition,
+        outbox: Arc<str>,
+        number: u64,
+    },
+    Reply {
+        number: u64,
+        value: TypedValue,
+    },
+    /// Every shard has opened its partitions.
+    Start,
+    /// Take nothing new, settle what is under way, and end.
+    Stop,
+}
+
+/// From tasks of the shard's own thread.
+#[derive(Debug)]
+pub(crate) enum Local {
+    Submit { message: Message, acknowledge: Acknowledge },
+    Done { id: InvocationId, result: Result<Completed, InvokeError>, nanos: u64 },
+    Got { purposes: Vec<(GetFor, usize)>, values: Result<Vec<Option<bytes::Bytes>>, StoreError> },
+    Scanned { purpose: ScanFor, result: Result<(Rows, bool), StoreError> },
+}
+
+/// The queue of one shard that other threads write to.
+#[derive(Debug, Default)]
+pub(crate) struct Inbox {
+    queue: Mutex<Vec<Incoming>>,
+    /// Something is to be done; also stored while nobody waits.
+    notify: Notify,
+    /// A notification is on its way already.
+    is_notified: AtomicBool,
+}
+
+impl Inbox {
+    pub(crate) fn push(&self, incoming: Incoming) {
+        self.lock().push(incoming);
+        self.wake();
+    }
+
+    /// Makes the shard take a turn.
+    pub(crate) fn wake(&self) {
+        if !self.is_notified.swap(true, Ordering::AcqRel) {
+            self.notify.notify_one();
+        }
+    }
+
+    /// Takes everything; `empty` keeps its capacity.
+    pub(crate) fn take(&self, empty: &mut Vec<Incoming>) {
+        debug_assert!(empty.is_empty());
+        self.is_notified.store(false, Ordering::Release);
+        std::mem::swap(&mut *self.lock(), empty);
+    }
+
+    pub(crate) async fn notified(&self) {
+        self.notify.notified().await;
+    }
+
+    fn lock(&self) -> std::sync::MutexGuard<'_, Vec<Incoming>> {
+        self.queue.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// The queue of one shard that tasks of its own thread write to.
+pub(crate) type LocalQueue = VecDeque<Local>;

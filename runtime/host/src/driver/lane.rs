@@ -1,0 +1,182 @@
+//! An ingress's way into a shard's thread: what stands behind [`dormouse_sdk::ingress::Lane`].
+
+use std::cell::{Cell, RefCell};
+use std::rc::Rc;
+use std::sync::Arc;
+
+use compact_str::{CompactString, format_compact};
+use dormouse_protocol::{Address, FunctionType, Message, TypedValue, partition_of};
+use dormouse_sdk::ingress::{Admission, LaneBackend, LocalFuture, Reply, SubmitError};
+use rustc_hash::FxHashMap;
+use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+
+use crate::driver::inbox::{Inbox, Incoming, Local, LocalQueue};
+use crate::driver::process::Process;
+
+/// Bytes that one permit of the admission semaphore stands for.
+const ADMISSION_UNIT: usize = 1_024;
+
+/// Bytes of messages in the making that one lane admits at a time. One message may be 32 MiB.
+const ADMISSION_BYTES: usize = 40 << 20;
+
+/// What the lane and the shard's driver share; both live on the shard's thread.
+#[derive(Debug)]
+pub(crate) struct LaneState {
+    pub(crate) index: usize,
+    pub(crate) process: Arc<Process>,
+    pub(crate) inbox: Arc<Inbox>,
+    pub(crate) queue: RefCell<LocalQueue>,
+    replies: RefCell<FxHashMap<u64, oneshot::Sender<TypedValue>>>,
+    next_reply: Cell<u64>,
+    pub(crate) replies_dropped: Cell<u64>,
+    pub(crate) rejected: Cell<u64>,
+    admissions: Arc<Semaphore>,
+}
+
+impl LaneState {
+    pub(crate) fn new(index: usize, process: Arc<Process>) -> Rc<Self> {
+        let inbox = process.inboxes[index].clone();
+        Rc::new(Self {
+            index,
+            process,
+            inbox,
+            queue: RefCell::default(),
+            replies: RefCell::default(),
+            next_reply: Cell::new(0),
+            replies_dropped: Cell::new(0),
+            rejected: Cell::new(0),
+            admissions: Arc::new(Semaphore::new(ADMISSION_BYTES / ADMISSION_UNIT)),
+        })
+    }
+
+    /// From a task of this thread to the driver.
+    pub(crate) fn push(&self, local: Local) {
+        self.queue.borrow_mut().push_back(local);
+        self.inbox.wake();
+    }
+
+    /// Brings a durable reply to the request that waits for it, on whichever lane that is.
+    pub(crate) fn route_reply(&self, id: &CompactString, value: TypedValue) {
+        let number = id
+            .strip_prefix(self.process.uuid.as_str())
+            .and_then(|rest| rest.strip_prefix('.'))
+            .and_then(|number| number.parse::<u64>().ok());
+        let Some(number) = number else {
+            self.replies_dropped.set(self.replies_dropped.get() + 1);
+            return;
+        };
+        let lane = (number % self.process.shards() as u64) as usize;
+        if lane == self.index {
+            self.reply(number, value);
+        } else {
+            self.process.inboxes[lane].push(Incoming::Reply { number, value });
+        }
+    }
+
+    /// The first message to a reply address answers; later ones and those nobody waits for are dropped.
+    pub(crate) fn reply(&self, number: u64, value: TypedValue) {
+        let waiting = self.replies.borrow_mut().remove(&number);
+        if waiting.is_none_or(|waiting| waiting.send(value).is_err()) {
+            self.replies_dropped.set(self.replies_dropped.get() + 1);
+        }
+    }
+}
+
+/// The lane of one shard.
+#[derive(Clone, Debug)]
+pub(crate) struct ShardLane(pub(crate) Rc<LaneState>);
+
+/// Gives a reply address up when nobody waits any more.
+struct ReplySlot {
+    state: Rc<LaneState>,
+    number: u64,
+}
+
+impl Drop for ReplySlot {
+    fn drop(&mut self) {
+        self.state.replies.borrow_mut().remove(&self.number);
+    }
+}
+
+impl LaneBackend for ShardLane {
+    fn index(&self) -> usize {
+        self.0.index
+    }
+
+    fn count(&self) -> usize {
+        self.0.process.shards()
+    }
+
+    fn serves(&self, function_type: FunctionType) -> bool {
+        self.0.process.functions.provider(function_type).is_some()
+    }
+
+    fn admit(&self, bytes: usize) -> LocalFuture<Admission> {
+        let units = bytes.div_ceil(ADMISSION_UNIT).clamp(1, ADMISSION_BYTES / ADMISSION_UNIT);
+        let semaphore = self.0.admissions.clone();
+        Box::pin(async move {
+            let permit = semaphore.acquire_many_owned(units as u32).await;
+            let permit: OwnedSemaphorePermit = permit.expect("the semaphore is never closed");
+            Admission::new(Box::new(move || drop(permit)))
+        })
+    }
+
+    fn submit(&self, message: Message) -> LocalFuture<Result<(), SubmitError>> {
+        let state = self.0.clone();
+        Box::pin(async move {
+            let process = &state.process;
+            let function_type = message.target.function_type;
+            if process.functions.provider(function_type).is_none() {
+                state.rejected.set(state.rejected.get() + 1);
+                return Err(SubmitError::Unserved(function_type));
+            }
+            process.gate.pass().await;
+            if process.failed.borrow().is_some() {
+                return Err(SubmitError::Stopping);
+            }
+            let (acknowledge, acknowledged) = oneshot::channel();
+            let shard = process.shard_of(partition_of(&message.target, process.partitions));
+            process.gate.queued(shard, message.weight());
+            if shard == state.index {
+                state.push(Local::Submit { message, acknowledge });
+            } else {
+                process.inboxes[shard].push(Incoming::Submit { message, acknowledge });
+            }
+            acknowledged.await.unwrap_or_else(|_| {
+                let reason = process.failed.borrow().clone();
+                let reason = reason.unwrap_or_else(|| "the runtime has stopped".to_owned());
+                Err(SubmitError::NotDurable(reason))
+            })
+        })
+    }
+
+    fn reply(&self) -> Reply {
+        let state = self.0.clone();
+        let count = state.next_reply.get() + 1;
+        state.next_reply.set(count);
+        let number = count * state.process.shards() as u64 + state.index as u64;
+        let id = format_compact!("{}.{number}", state.process.uuid);
+        let address = Address::new(state.process.reply_type, id);
+        let (sender, receiver) = oneshot::channel();
+        state.replies.borrow_mut().insert(number, sender);
+        let slot = ReplySlot { state, number };
+        let value = Box::pin(async move {
+            let received = receiver.await;
+            drop(slot);
+            match received {
+                Ok(value) => value,
+                // The shard has ended: nothing will come. Who waits has a deadline of its own.
+                Err(_) => std::future::pending().await,
+            }
+        });
+        Reply { address, value }
+    }
+
+    fn stopped(&self) -> LocalFuture<()> {
+        let mut stopping = self.0.process.stopping.subscribe();
+        Box::pin(async move {
+            // An error means that the process is gone, which is a stop as well.
+            drop(stopping.wait_for(|stopping| *stopping).await);
+        })
+    }
+}

@@ -1,0 +1,70 @@
+//! What all shards of a process share: where each partition lives, how to reach it, what is served.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use dormouse_protocol::partition::{HTTP_NAMESPACE, REPLY_NAME};
+use dormouse_protocol::{FunctionType, Partition, TypeName};
+use dormouse_sdk::egress::{Confirmations, Egress};
+use tokio::sync::watch;
+
+use crate::driver::gate::Gate;
+use crate::driver::inbox::{Inbox, Incoming};
+use crate::metrics::Metrics;
+use crate::plan::functions::Functions;
+
+/// Separates an egress's id from the name of a queue within it.
+pub(crate) const QUEUE_SEPARATOR: char = '#';
+
+#[derive(Debug)]
+pub(crate) struct Process {
+    /// Names this process in reply addresses.
+    pub(crate) uuid: String,
+    pub(crate) reply_type: FunctionType,
+    pub(crate) partitions: u16,
+    pub(crate) inboxes: Vec<Arc<Inbox>>,
+    pub(crate) gate: Gate,
+    pub(crate) functions: Functions,
+    pub(crate) egresses: BTreeMap<TypeName, Arc<dyn Egress>>,
+    pub(crate) metrics: Arc<Metrics>,
+    /// Becomes true when the process is asked to stop.
+    pub(crate) stopping: watch::Sender<bool>,
+    /// Why the process cannot go on, if so.
+    pub(crate) failed: watch::Sender<Option<String>>,
+}
+
+impl Process {
+    pub(crate) fn shards(&self) -> usize {
+        self.inboxes.len()
+    }
+
+    /// The shard that owns a partition.
+    pub(crate) fn shard_of(&self, partition: Partition) -> usize {
+        usize::from(partition.0) % self.inboxes.len()
+    }
+
+    /// The partitions that a shard owns.
+    pub(crate) fn partitions_of(&self, shard: usize) -> Vec<Partition> {
+        (0..self.partitions).map(Partition).filter(|p| self.shard_of(*p) == shard).collect()
+    }
+
+    pub(crate) fn reply_type() -> FunctionType {
+        FunctionType::new(HTTP_NAMESPACE, REPLY_NAME)
+    }
+
+    /// Records why the process cannot go on (the first reason stays) and wakes who watches.
+    pub(crate) fn fail(&self, reason: &str) {
+        self.failed.send_if_modified(|failed| {
+            let is_first = failed.is_none();
+            failed.get_or_insert_with(|| reason.to_owned());
+            is_first
+        });
+    }
+}
+
+impl Confirmations for Process {
+    fn confirm(&self, partition: Partition, outbox: &Arc<str>, number: u64) {
+        let confirmed = Incoming::EgressConfirmed { partition, outbox: outbox.clone(), number };
+        self.inboxes[self.shard_of(partition)].push(confirmed);
+    }
+}
