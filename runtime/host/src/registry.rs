@@ -5,8 +5,11 @@
 use std::sync::Arc;
 
 use dormouse_protocol::FunctionType;
+use dormouse_protocol::partition::RESERVED_NAMESPACE_PREFIX;
 use dormouse_sdk::function::FunctionProvider;
 use dormouse_sdk::module::Binder;
+use dormouse_sdk::registry::provider;
+use dormouse_sdk::{FunctionDescriptor, registered_functions};
 
 /// Everything that was found at link time.
 #[derive(Debug, Default)]
@@ -24,30 +27,53 @@ pub struct LinkedFunction {
     pub provider: Arc<dyn FunctionProvider>,
 }
 
-/// Two linked crates claim the same name.
+/// Why what is linked cannot be used.
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
-#[error("{what} `{name}` is linked into this binary twice; remove one of the two crates")]
-pub struct LinkedTwice {
-    pub what: &'static str,
-    pub name: String,
+pub enum LinkError {
+    /// Which one would win depends on the linker.
+    #[error("{what} `{name}` is linked into this binary twice; remove one of the two")]
+    Twice { what: &'static str, name: String },
+    /// Dormouse's own types.
+    #[error(
+        "function `{name}`: the namespace `dormouse.*` is reserved; give the function another one"
+    )]
+    Reserved { name: String },
+    /// Not a type name, or one type too many.
+    #[error("function `{name}`: {problem}")]
+    Name { name: String, problem: String },
 }
 
 /// Collects what is linked.
-pub fn linked() -> Result<Linked, LinkedTwice> {
+pub fn linked() -> Result<Linked, LinkError> {
     let mut binders: Vec<Binder> = inventory::iter::<Binder>().copied().collect();
     binders.sort_by_key(|binder| binder.kind);
     refuse_twice("kind", binders.iter().map(|binder| binder.kind))?;
-    Ok(Linked { binders, functions: Vec::new() })
+    let descriptors = registered_functions();
+    refuse_twice("function", descriptors.iter().map(|function| function.name))?;
+    let functions = descriptors.into_iter().map(linked_function).collect::<Result<_, _>>()?;
+    Ok(Linked { binders, functions })
+}
+
+fn linked_function(function: &FunctionDescriptor) -> Result<LinkedFunction, LinkError> {
+    let name = function.name.to_owned();
+    let function_type = match function.function_type() {
+        Ok(function_type) => function_type,
+        Err(error) => return Err(LinkError::Name { name, problem: error.to_string() }),
+    };
+    if function_type.namespace().starts_with(RESERVED_NAMESPACE_PREFIX) {
+        return Err(LinkError::Reserved { name });
+    }
+    Ok(LinkedFunction { function_type, provider: provider(function) })
 }
 
 fn refuse_twice<'n>(
     what: &'static str,
     sorted: impl Iterator<Item = &'n str>,
-) -> Result<(), LinkedTwice> {
+) -> Result<(), LinkError> {
     let mut last = None;
     for name in sorted {
         if last == Some(name) {
-            return Err(LinkedTwice { what, name: name.to_owned() });
+            return Err(LinkError::Twice { what, name: name.to_owned() });
         }
         last = Some(name);
     }
@@ -77,7 +103,7 @@ mod tests {
         let error = refuse_twice("kind", ["a/b", "a/c", "a/c"].into_iter()).unwrap_err();
         assert_eq!(
             error.to_string(),
-            "kind `a/c` is linked into this binary twice; remove one of the two crates"
+            "kind `a/c` is linked into this binary twice; remove one of the two"
         );
         assert_eq!(refuse_twice("kind", ["a/b", "a/c"].into_iter()), Ok(()));
     }

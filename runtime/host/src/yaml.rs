@@ -46,7 +46,13 @@ struct Stop {
 }
 
 fn malformed(error: &ScanError) -> Stop {
-    Stop { at: *error.marker(), message: format!("malformed YAML: {}", error.info()) }
+    let info = error.info();
+    let hint = if info.contains("unknown anchor") {
+        " (text that begins with `*` needs quotes)"
+    } else {
+        ""
+    };
+    Stop { at: *error.marker(), message: format!("malformed YAML: {info}{hint}") }
 }
 
 /// A tree in the making. Collections that are not closed yet wait on a stack of our own.

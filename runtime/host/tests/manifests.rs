@@ -19,7 +19,7 @@ use dormouse_sdk::manifest::{Diagnostics, Fields};
 use dormouse_sdk::module::{
     Binder, Bindings, Component, EgressBinding, FunctionBinding, FunctionTarget, IngressBinding,
 };
-use dormouse_sdk::register_binder;
+use dormouse_sdk::{Context, FunctionError, Message, register_binder};
 use expect_test::{Expect, expect};
 
 /// Serves nothing; these tests only look at who would serve.
@@ -119,6 +119,13 @@ fn bind_endpoint(component: &Component, bindings: &mut Bindings, diagnostics: &m
         served_at: url.unwrap_or("nowhere").to_owned(),
     });
 }
+
+async fn linked_function(_: &mut Context, _: Message) -> Result<(), FunctionError> {
+    Ok(())
+}
+
+dormouse_sdk::function! { "linked/one", linked_function }
+dormouse_sdk::function! { "linked/two", linked_function }
 
 /// A directory of its own for each test.
 struct Files(PathBuf);
@@ -228,7 +235,7 @@ fn unknown_kinds_and_missing_fields_are_reported_together() {
         "kind: test.v1/ingres\nspec: {id: a/in}\n---\nspec: {}\n---\nkind: test.v1/egress\n---\n\
          kind: [a]\nspec: {}\n---\n- a\n---\njust text\n---\nkind: test.v1/egress\nspec: {ID: a/b}\n",
         expect![[r#"
-            module.yaml:1:7: error: unknown kind `test.v1/ingres`; did you mean `test.v1/ingress`? Kinds are `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
+            module.yaml:1:7: error: unknown kind `test.v1/ingres`; did you mean `test.v1/ingress`? Kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
             module.yaml:4:1: error: missing field `kind`: expected a kind such as `io.statefun.endpoints.v2/http`
             module.yaml:6:1: error: missing field `spec`: expected a map with the settings of this component
             module.yaml:8:7: error: kind: expected text such as `namespace/name`, found a list
@@ -287,7 +294,7 @@ fn malformed_yaml_is_one_error_and_what_stands_before_is_still_checked() {
     check(
         &format!("{INGRESS}---\nkind: nope\nspec: {{}}\n---\nkind: x\n  spec: [\n---\n{INGRESS}"),
         expect![[r#"
-            module.yaml:4:7: error: unknown kind `nope`; kinds are `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
+            module.yaml:4:7: error: unknown kind `nope`; kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
             module.yaml:8:7: error: malformed YAML: mapping values are not allowed in this context
         "#]],
     );
@@ -306,8 +313,8 @@ fn malformed_yaml_is_one_error_and_what_stands_before_is_still_checked() {
     check(
         "kind: *nobody\n",
         expect![[r#"
-        module.yaml:1:7: error: malformed YAML: while parsing node, found unknown anchor
-    "#]],
+            module.yaml:1:7: error: malformed YAML: while parsing node, found unknown anchor (text that begins with `*` needs quotes)
+        "#]],
     );
     check(
         "\tkind: x\n",
@@ -319,8 +326,55 @@ fn malformed_yaml_is_one_error_and_what_stands_before_is_still_checked() {
         "kind: !!binary aGk=\nspec: !mine {}\n",
         expect![[r#"
             module.yaml:1:7: error: the YAML tag `!!binary` has no meaning here
-            module.yaml:1:7: error: unknown kind `aGk=`; kinds are `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
+            module.yaml:1:7: error: unknown kind `aGk=`; kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
             module.yaml:2:7: error: the YAML tag `!mine` has no meaning here
+        "#]],
+    );
+}
+
+#[test]
+fn functions_in_this_process_can_be_named() {
+    let component = |functions: &str| {
+        format!("---\nkind: dormouse.functions.v1/in-process\nspec: {{functions: {functions}}}\n")
+    };
+    let targets = ["linked/one", "linked/*", "linked/tow", "other/*", "'*/x'", "linked/t*", "x"];
+    let text = targets.map(component).concat();
+    check(
+        &format!("{INGRESS}{text}"),
+        expect![[r#"
+            module.yaml:11:19: error: function `linked/tow` is not linked into this binary; did you mean `linked/two`?
+            module.yaml:14:19: error: function `other/*` is not linked into this binary; linked are `linked/one`, `linked/two`
+            module.yaml:17:19: error: `functions`: expected `<namespace>/<name>` or `<namespace>/*`, found `*/x`
+            module.yaml:20:19: error: `functions`: expected `<namespace>/<name>` or `<namespace>/*`, found `linked/t*`
+            module.yaml:23:19: error: `functions`: expected `<namespace>/<name>` or `<namespace>/*`, found `x`
+        "#]],
+    );
+}
+
+#[test]
+fn what_is_linked_is_found_in_order() {
+    let linked = linked().unwrap();
+    let functions: Vec<_> = linked.functions.iter().map(|f| f.function_type.as_str()).collect();
+    assert_eq!(functions, ["linked/one", "linked/two"]);
+    assert_eq!(
+        linked.kinds(),
+        [
+            "dormouse.functions.v1/in-process",
+            "io.statefun.test.v1/endpoint",
+            "test.v1/egress",
+            "test.v1/ingress"
+        ]
+    );
+}
+
+#[test]
+fn reserved_names_are_refused() {
+    check(
+        &format!(
+            "{INGRESS}---\nkind: io.statefun.test.v1/endpoint\nspec: {{functions: dormouse.http/*}}\n"
+        ),
+        expect![[r#"
+            module.yaml:4:7: error: function `dormouse.http/*` stands in the namespace `dormouse.*`, which is reserved
         "#]],
     );
 }
@@ -349,9 +403,9 @@ fn anchors_aliases_and_merge_keys_work() {
     check(
         "kind: a/b\nspec: {<<: [{}, text]}\n",
         expect![[r#"
-        module.yaml:1:7: error: unknown kind `a/b`; kinds are `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
-        module.yaml:2:17: error: `<<` merges maps: expected a map or a list of maps, found `text`
-    "#]],
+            module.yaml:1:7: error: unknown kind `a/b`; kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
+            module.yaml:2:17: error: `<<` merges maps: expected a map or a list of maps, found `text`
+        "#]],
     );
     check(
         "kind: &k [*k]\nspec: {<<: text}\n",

@@ -3,7 +3,8 @@
 
 use std::sync::Arc;
 
-use dormouse_protocol::FunctionType;
+use dormouse_protocol::partition::RESERVED_NAMESPACE_PREFIX;
+use dormouse_protocol::{FunctionType, TypeName};
 use dormouse_sdk::function::FunctionProvider;
 use dormouse_sdk::manifest::Span;
 use dormouse_sdk::module::FunctionTarget;
@@ -95,13 +96,18 @@ impl Functions {
         self.exact.insert(function.function_type, Entry { provider, served });
     }
 
-    /// Refuses a target that is served already; the reason continues "function `x` ...".
+    /// Refuses a target that is served already or reserved; the reason continues "function `x` ...".
     pub(super) fn add(
         &mut self,
         target: &FunctionTarget,
         provider: Arc<dyn FunctionProvider>,
         served: Served,
     ) -> Result<(), String> {
+        let (FunctionTarget::Exact(TypeName { namespace, .. })
+        | FunctionTarget::Namespace(namespace)) = target;
+        if namespace.starts_with(RESERVED_NAMESPACE_PREFIX) {
+            return Err("stands in the namespace `dormouse.*`, which is reserved".to_owned());
+        }
         let entry = Entry { provider, served };
         let earlier = match target {
             FunctionTarget::Exact(name) => {
