@@ -1,0 +1,94 @@
+//! Which functions a process serves: all that are linked into it, or a chosen list.
+
+use std::sync::Arc;
+
+use dormouse_protocol::{FunctionType, ParseTypeNameError, StateSpec};
+use dormouse_sdk::{FunctionDescriptor, registered_functions};
+use rustc_hash::FxHashMap;
+
+/// Functions to be served.
+#[derive(Clone, Debug)]
+pub struct Functions {
+    by_type: FxHashMap<FunctionType, Served>,
+}
+
+/// One of them.
+#[derive(Clone, Debug)]
+pub(crate) struct Served {
+    pub(crate) function: &'static FunctionDescriptor,
+    pub(crate) specs: Arc<[StateSpec]>,
+}
+
+/// Why functions cannot be served.
+#[derive(Debug, thiserror::Error)]
+pub enum ServeError {
+    /// No function is registered in this process.
+    #[error("no function is linked into this process: register one with `dormouse_sdk::function!`")]
+    NoFunctions,
+    /// Two functions have one name.
+    #[error("function `{0}` is registered twice")]
+    Duplicate(&'static str),
+    /// A chosen function is not there.
+    #[error("function `{name}` is not linked into this process; linked are {linked}")]
+    Unknown {
+        /// The name that was chosen.
+        name: String,
+        /// The names that could be.
+        linked: String,
+    },
+    /// A function's name is no type name.
+    #[error(transparent)]
+    Name(#[from] ParseTypeNameError),
+    /// The listener failed.
+    #[error("cannot serve functions: {0}")]
+    Io(#[from] std::io::Error),
+}
+
+impl Functions {
+    /// All functions that are linked into this process.
+    pub fn linked() -> Result<Self, ServeError> {
+        let linked = registered_functions();
+        if linked.is_empty() {
+            return Err(ServeError::NoFunctions);
+        }
+        Self::of(linked)
+    }
+
+    /// The linked functions with these names.
+    pub fn only(names: &[&str]) -> Result<Self, ServeError> {
+        let linked = registered_functions();
+        for name in names {
+            if !linked.iter().any(|function| function.name == *name) {
+                let linked: Vec<_> = linked.iter().map(|function| function.name).collect();
+                return Err(ServeError::Unknown {
+                    name: (*name).to_owned(),
+                    linked: if linked.is_empty() { "none".to_owned() } else { linked.join(", ") },
+                });
+            }
+        }
+        Self::of(linked.into_iter().filter(|function| names.contains(&function.name)).collect())
+    }
+
+    fn of(functions: Vec<&'static FunctionDescriptor>) -> Result<Self, ServeError> {
+        let mut by_type = FxHashMap::default();
+        for function in functions {
+            let served = Served { function, specs: function.specs().into() };
+            if by_type.insert(function.function_type()?, served).is_some() {
+                return Err(ServeError::Duplicate(function.name));
+            }
+        }
+        Ok(Self { by_type })
+    }
+
+    pub(crate) fn find(&self, function_type: FunctionType) -> Option<&Served> {
+        self.by_type.get(&function_type)
+    }
+
+    /// The names, sorted.
+    #[must_use]
+    pub fn names(&self) -> Vec<&'static str> {
+        let mut names: Vec<_> = self.by_type.values().map(|served| served.function.name).collect();
+        names.sort_unstable();
+        names
+    }
+}
