@@ -12,6 +12,7 @@ use std::process::{Command, Stdio};
 use serde_json::Value;
 
 use crate::failure::Failure;
+use crate::report;
 
 /// Tells the built binary its own path, so that it does not build itself again.
 const BUILT: &str = "DORMOUSE_BUILT";
@@ -23,9 +24,9 @@ pub(crate) fn become_if_needed(paths: &[PathBuf]) -> Result<(), Failure> {
         return Ok(());
     };
     let shown = directory.display();
-    eprintln!("building {shown} (cargo build --release)");
+    report::tell(format_args!("building {shown} (cargo build --release)"));
     let binary = build(&directory)?;
-    eprintln!("running {}", binary.display());
+    report::tell(format_args!("running {}", binary.display()));
     let error = Command::new(&binary).args(env::args_os().skip(1)).env(BUILT, &binary).exec();
     let binary = binary.display();
     Err(Failure::Failed(format!("cannot start {binary}: {error}")))

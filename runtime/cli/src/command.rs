@@ -16,7 +16,7 @@ use crate::report;
 
 /// Reads manifests and resolves them; everything that is wrong is printed.
 fn plan(manifests: &[PathBuf], strict: bool) -> Result<Plan, Failure> {
-    let linked = registry::linked().map_err(|twice| Failure::Failed(twice.to_string()))?;
+    let linked = registry::linked().map_err(|error| Failure::Failed(error.to_string()))?;
     let mut diagnostics = Diagnostics::default();
     let manifest = manifest::read(manifests, &mut diagnostics);
     let plan = plan::resolve(&manifest, &linked, &mut diagnostics);

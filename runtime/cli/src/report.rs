@@ -1,4 +1,8 @@
 //! What people read: findings with their places, and the one line that says why a command ended.
+//! That nobody reads any more (a closed pipe) is never a failure.
+
+use std::fmt::Display;
+use std::io::{Write as _, stderr, stdout};
 
 use dormouse_sdk::manifest::{Diagnostics, Severity};
 
@@ -19,7 +23,7 @@ pub(crate) fn findings(diagnostics: &mut Diagnostics, strict: bool) -> Result<()
         by_file.then_with(|| place(&a.span).cmp(&place(&b.span)))
     });
     for finding in found.iter() {
-        eprintln!("{finding}");
+        tell(finding);
     }
     let is_error = |severity| severity == Severity::Error;
     let errors = found.iter().filter(|f| is_error(f.severity)).count();
@@ -27,7 +31,7 @@ pub(crate) fn findings(diagnostics: &mut Diagnostics, strict: bool) -> Result<()
         return Ok(());
     }
     let warnings = found.len() - errors;
-    eprintln!("{}", summary(errors, warnings));
+    tell(summary(errors, warnings));
     Err(Failure::Reported)
 }
 
@@ -48,12 +52,23 @@ pub(crate) fn counted(count: usize, noun: &str) -> String {
     }
 }
 
+/// Writes to standard output: what was asked for.
+pub(crate) fn answer(text: impl Display) {
+    let mut out = stdout().lock();
+    drop(writeln!(out, "{text}").and_then(|()| out.flush()));
+}
+
+/// Writes a line to standard error: what happens meanwhile.
+pub(crate) fn tell(line: impl Display) {
+    drop(writeln!(stderr(), "{line}"));
+}
+
 /// Prints why a command ended, a line for each thing that is wrong.
 pub(crate) fn failure(failure: &Failure) {
     if *failure == Failure::Reported {
         return;
     }
     for line in failure.to_string().lines() {
-        eprintln!("error: {line}");
+        tell(format_args!("error: {line}"));
     }
 }

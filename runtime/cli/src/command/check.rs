@@ -5,18 +5,18 @@ use crate::args::CheckArguments;
 use crate::command::plan;
 use crate::failure::Failure;
 use crate::paths::manifests;
-use crate::report::counted;
+use crate::report::{self, counted};
 
 pub(crate) fn check(arguments: &CheckArguments) -> Result<(), Failure> {
     let manifests = manifests(&arguments.paths)?;
     become_if_needed(&arguments.paths)?;
     let plan = plan(&manifests, arguments.strict)?;
-    println!(
+    report::answer(format_args!(
         "ok: {}, {}, {}, {}",
         counted(manifests.len(), "manifest"),
         counted(plan.ingresses.len(), "ingress"),
         counted(plan.functions.served().len(), "function target"),
         counted(plan.egresses.len(), "egress"),
-    );
+    ));
     Ok(())
 }

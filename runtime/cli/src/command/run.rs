@@ -1,65 +1,114 @@
 //! `dormouse run`: opens everything, serves, and stops cleanly when asked to. What can be refused is
 //! refused in this order: arguments, manifests, settings, sockets, store.
 
-use std::path::PathBuf;
-use std::sync::Arc;
+mod banner;
+mod signals;
 
-use dormouse_host::admin::Admin;
+use std::path::Path;
+use std::sync::{Arc, OnceLock};
+
+use dormouse_host::admin::{Admin, Readiness};
 use dormouse_host::metrics::Metrics;
 use dormouse_host::plan::Plan;
+use dormouse_host::plan::open::Opened;
+use dormouse_host::runtime::Running;
 use dormouse_host::settings::Settings;
+use dormouse_host::{runtime, store};
+use tokio::runtime::{Builder, Handle};
+use tokio::task::spawn_blocking;
 
 use crate::application::become_if_needed;
 use crate::args::RunArguments;
 use crate::command::plan;
 use crate::command::run::banner::Banner;
+use crate::command::run::signals::Signals;
 use crate::failure::Failure;
 use crate::logging;
 use crate::options::settings;
 use crate::paths::manifests;
-
-mod banner;
-mod signals;
+use crate::report;
 
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let manifests = manifests(&arguments.paths)?;
     become_if_needed(&arguments.paths)?;
     let plan = plan(&manifests, false)?;
-    let first = manifests.first().cloned().unwrap_or_else(PathBuf::new);
-    let settings = settings(arguments, &first)?;
+    let first = manifests.first().map_or(Path::new(""), |first| first);
+    let settings = settings(arguments, first)?;
     logging::start(&settings.log)?;
-    let control = tokio::runtime::Builder::new_current_thread()
-        .enable_all()
-        .build()
-        .map_err(|error| Failure::Failed(format!("cannot start a thread's event loop: {error}")))?;
-    control.block_on(serve(plan, settings))
+    let control = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    let ended = control.block_on(serve(plan, settings));
+    // A recovery that was interrupted, or a stop that was, is not waited for.
+    control.shutdown_background();
+    ended
+}
+
+/// What is open before the store is.
+struct Doors {
+    metrics: Arc<Metrics>,
+    admin: Option<Admin>,
+    opened: Vec<Opened>,
 }
 
 async fn serve(plan: Plan, settings: Settings) -> Result<(), Failure> {
-    let failed = |error: &dyn std::error::Error| Failure::Failed(error.to_string());
-    let mut signals = signals::Signals::listen().map_err(|error| failed(&error))?;
-    let metrics = Arc::new(Metrics::new(settings.runtime.shard_count()));
+    let mut signals = Signals::listen().map_err(failed)?;
+    let Doors { metrics, admin, opened } = open(&plan, &settings).await?;
+    let ready: Arc<OnceLock<Readiness>> = Arc::default();
+    let admin_address = admin.as_ref().map(|admin| admin.address);
+    if let Some(admin) = admin {
+        let asked = Arc::clone(&ready);
+        let readiness = move || asked.get().is_some_and(|is_ready| is_ready());
+        // Answers during a long recovery too; ends with the process.
+        tokio::spawn(admin.serve(Arc::clone(&metrics), Arc::new(readiness)));
+    }
+    let banner = Banner { plan: &plan, opened: &opened, settings: &settings, admin: admin_address }
+        .to_string();
+    let running = tokio::select! {
+        running = start(plan, settings, metrics) => running?,
+        // Nothing is served yet, so nothing is lost by leaving at once.
+        () = signals.next() => return Ok(()),
+    };
+    drop(ready.set(running.readiness()));
+    report::answer(banner);
+    let reason = tokio::select! {
+        reason = running.failed() => Some(reason),
+        () = signals.next() => None,
+    };
+    let stopped = stop(running, signals).await;
+    reason.map_or(stopped, |reason| Err(Failure::Failed(reason)))
+}
+
+/// Binds every socket.
+async fn open(plan: &Plan, settings: &Settings) -> Result<Doors, Failure> {
     let admin = match settings.admin.listen {
-        Some(address) => Some(Admin::bind(address).await.map_err(|error| failed(&error))?),
+        Some(address) => Some(Admin::bind(address).await.map_err(failed)?),
         None => None,
     };
-    let opened = plan.open().map_err(|error| failed(&error))?;
-    let banner = Banner {
-        plan: &plan,
-        opened: &opened,
-        settings: &settings,
-        admin: admin.as_ref().map(|admin| admin.address),
-    };
-    print!("{banner}");
-    let serve_admin = async {
-        match admin {
-            Some(admin) => admin.serve(metrics, Arc::new(|| false)).await,
-            None => std::future::pending().await,
-        }
-    };
+    let opened = plan.open().map_err(failed)?;
+    let metrics = Arc::new(Metrics::new(settings.runtime.shard_count()));
+    Ok(Doors { metrics, admin, opened })
+}
+
+/// Opens the store, which may take a while, and starts the shards on it.
+async fn start(plan: Plan, settings: Settings, metrics: Arc<Metrics>) -> Result<Running, Failure> {
+    let chosen = settings.clone();
+    let opening = spawn_blocking(move || store::open(&chosen));
+    let opened = opening.await.map_err(failed)?.map_err(failed)?;
+    let starting = runtime::start(plan, &settings, metrics, opened.store, opened.partitions);
+    starting.await.map_err(failed)
+}
+
+/// Nothing is in doubt when this answers. A signal meanwhile ends it at once.
+async fn stop(running: Running, mut signals: Signals) -> Result<(), Failure> {
+    // The end joins threads, so it must not stand on the thread that hears signals.
+    let stopping = spawn_blocking(|| Handle::current().block_on(running.stop()));
     tokio::select! {
-        () = serve_admin => {}
-        () = signals.next() => {}
+        stopped = stopping => stopped.map_err(failed)?.map_err(failed),
+        () = signals.next() => Err(Failure::Failed(
+            "stopped at once; what was not finished is done again at the next start".to_owned(),
+        )),
     }
-    Ok(())
+}
+
+fn failed(error: impl std::error::Error) -> Failure {
+    Failure::Failed(error.to_string())
 }

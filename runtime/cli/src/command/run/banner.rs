@@ -1,9 +1,10 @@
-//! What `run` prints when everything is open: where it listens, what it serves, where it stores.
+//! What `run` prints once it serves: where it listens, what it serves, where it stores.
 
 use std::fmt;
 use std::net::SocketAddr;
 
 use dormouse_host::plan::Plan;
+use dormouse_host::plan::functions::Served;
 use dormouse_host::plan::open::Opened;
 use dormouse_host::settings::{Settings, StoreKind};
 
@@ -13,6 +14,16 @@ pub(crate) struct Banner<'a> {
     pub(crate) opened: &'a [Opened],
     pub(crate) settings: &'a Settings,
     pub(crate) admin: Option<SocketAddr>,
+}
+
+/// Functions that are served by another than one might expect.
+fn notes(plan: &Plan) -> Vec<String> {
+    let preferred = plan.functions.preferred().into_iter();
+    let note = |(linked, wildcard): (&Served, &Served)| {
+        let (function, target, at) = (&linked.target, &wildcard.target, &wildcard.served_at);
+        format!("{function} is served in-process, not by {target} at {at}")
+    };
+    preferred.map(note).collect()
 }
 
 impl fmt::Display for Banner<'_> {
@@ -25,11 +36,7 @@ impl fmt::Display for Banner<'_> {
         for served in self.plan.functions.served() {
             row(f, "function", &served.target, &served.served_at)?;
         }
-        for (linked, wildcard) in self.plan.functions.preferred() {
-            let note = format!(
-                "{} is served in-process, not by {} of {}",
-                linked.target, wildcard.target, wildcard.served_at
-            );
+        for note in notes(self.plan) {
             row(f, "note", &note, "")?;
         }
         match self.settings.store.kind {
@@ -40,9 +47,10 @@ impl fmt::Display for Banner<'_> {
             StoreKind::Memory => row(f, "data", "in memory: gone with this process", "")?,
         }
         match self.admin {
-            Some(address) => row(f, "admin", &format!("http://{address}"), ""),
-            None => row(f, "admin", "off", ""),
+            Some(address) => row(f, "admin", &format!("http://{address}"), "")?,
+            None => row(f, "admin", "off", "")?,
         }
+        write!(f, "ready")
     }
 }
 
