@@ -1,0 +1,207 @@
+//! The base: one LSM tree that holds everything as of the last checkpoint. Only checkpoints write it,
+//! each as one sorted ingestion that becomes visible and durable at once (the tree syncs its tables,
+//! their directory, and then the version file that names them).
+//!
+//! One tree for all spaces: a checkpoint is then one atomic step, and since every key begins with its
+//! space, compaction of one space never rewrites the tables of another.
+
+use std::collections::BTreeMap;
+use std::fmt;
+use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::{Arc, Mutex};
+
+use bytes::Bytes;
+use lsm_tree::config::PinningPolicy;
+use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SequenceNumberCounter};
+
+use crate::StoreError;
+use crate::signals::lock;
+
+/// Longest key that the tree can hold.
+pub(crate) const KEY_BYTES_MAX: usize = 65_535;
+/// Rows of the store's own: below all spaces of the engine, and in no answer.
+pub(crate) const OWN_SPACE: u8 = 1;
+/// Runs of the tree's first level from which on a checkpoint waits for compaction: each costs every
+/// read a look.
+pub(crate) const FRESH_RUNS_MAX: usize = 12;
+
+pub(crate) struct Base {
+    tree: AnyTree,
+    path: PathBuf,
+    seqno: SequenceNumberCounter,
+    visible: SequenceNumberCounter,
+    has_rows: AtomicBool,
+    /// Sequence numbers that reads in flight look at, and how many of them: compaction keeps those.
+    reads: Mutex<BTreeMap<u64, usize>>,
+}
+
+impl fmt::Debug for Base {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Base").field("path", &self.path).finish_non_exhaustive()
+    }
+}
+
+impl Base {
+    /// Opens the tree in `path`, or makes one. Filters and indexes stay in memory.
+    pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+        let seqno = SequenceNumberCounter::default();
+        let visible = SequenceNumberCounter::default();
+        let tree = Config::new(path, seqno.clone(), visible.clone())
+            .use_cache(Arc::new(Cache::with_capacity_bytes(cache_bytes)))
+            .index_block_pinning_policy(PinningPolicy::all(true))
+            .filter_block_pinning_policy(PinningPolicy::all(true))
+            .index_block_partitioning_policy(PinningPolicy::all(false))
+            .filter_block_partitioning_policy(PinningPolicy::all(false))
+            .open()
+            .map_err(|error| tree_error(path, "while opening it", error))?;
+        let next = tree.get_highest_seqno().map_or(0, |highest| highest + 1);
+        seqno.set(next);
+        visible.set(next);
+        let has_rows = AtomicBool::new(tree.table_count() > 0);
+        Ok(Self {
+            tree,
+            path: path.to_path_buf(),
+            seqno,
+            visible,
+            has_rows,
+            reads: Mutex::default(),
+        })
+    }
+
+    /// Whether nothing was ever written: no read needs to look.
+    pub(crate) fn is_empty(&self) -> bool {
+        !self.has_rows.load(Ordering::Acquire)
+    }
+
+    /// The rows as of now.
+    pub(crate) fn snapshot(self: &Arc<Self>) -> Snapshot {
+        let mut reads = lock(&self.reads);
+        let seqno = self.visible.get();
+        *reads.entry(seqno).or_default() += 1;
+        Snapshot { base: Arc::clone(self), seqno }
+    }
+
+    /// Writes rows (`None`: the key is deleted), sorted by key and without duplicates. They are
+    /// durable and visible, all of them at once, when this returns.
+    pub(crate) fn ingest<'a>(
+        &self,
+        rows: impl Iterator<Item = (&'a [u8], Option<&'a [u8]>)>,
+    ) -> Result<(), StoreError> {
+        let wrap = |error| tree_error(&self.path, "during a checkpoint", error);
+        let is_empty = self.is_empty();
+        let mut ingestion = self.tree.ingestion().map_err(wrap)?;
+        for (key, value) in rows {
+            match value {
+                Some(value) => ingestion.write(key, value).map_err(wrap)?,
+                None if is_empty => {}
+                None => ingestion.write_tombstone(key).map_err(wrap)?,
+            }
+        }
+        ingestion.finish().map_err(wrap)?;
+        debug_assert!(self.seqno.get() >= self.visible.get());
+        self.has_rows.store(self.tree.table_count() > 0, Ordering::Release);
+        Ok(())
+    }
+
+    /// One step of compaction, at most; whether there was something to do.
+    pub(crate) fn compact(&self) -> Result<bool, StoreError> {
+        let before = self.tree.current_version().id();
+        let watermark = {
+            let reads = lock(&self.reads);
+            let oldest = reads.first_key_value().map(|(seqno, _)| *seqno);
+            oldest.unwrap_or_else(|| self.visible.get())
+        };
+        self.tree
+            .compact(Arc::new(lsm_tree::compaction::Leveled::default()), watermark)
+            .map_err(|error| tree_error(&self.path, "during compaction", error))?;
+        Ok(self.tree.current_version().id() != before)
+    }
+
+    /// Runs of the first level: checkpoints that are not compacted yet.
+    pub(crate) fn fresh_runs(&self) -> usize {
+        self.tree.l0_run_count()
+    }
+
+    /// Names what could not be read as exactly as the tree lets us: its error has no file.
+    fn read_error(&self, from: &[u8], to: &[u8], error: lsm_tree::Error) -> StoreError {
+        let candidates: Vec<String> = self
+            .tree
+            .current_version()
+            .iter_tables()
+            .filter(|table| {
+                let range = &table.metadata.key_range;
+                &**range.min() <= to && from <= &**range.max()
+            })
+            .map(|table| format!("tables/{}", table.id()))
+            .collect();
+        let context = format!(
+            "while reading keys {} to {} (in one of {})",
+            from.escape_ascii(),
+            to.escape_ascii(),
+            candidates.join(", ")
+        );
+        tree_error(&self.path, &context, error)
+    }
+}
+
+/// The rows of the base at one moment; compaction keeps them until this is dropped.
+#[derive(Debug)]
+pub(crate) struct Snapshot {
+    base: Arc<Base>,
+    seqno: u64,
+}
+
+impl Drop for Snapshot {
+    fn drop(&mut self) {
+        let mut reads = lock(&self.base.reads);
+        if let Some(count) = reads.get_mut(&self.seqno) {
+            *count -= 1;
+            if *count == 0 {
+                reads.remove(&self.seqno);
+            }
+        }
+    }
+}
+
+impl Snapshot {
+    pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
+        if self.seqno == 0 {
+            return Ok(None);
+        }
+        let value = self
+            .base
+            .tree
+            .get(key, self.seqno)
+            .map_err(|error| self.base.read_error(key, key, error))?;
+        // A copy: the tree's value would keep its whole block in memory.
+        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+    }
+
+    /// Rows with `from <= key < to`, in order.
+    pub(crate) fn range(
+        &self,
+        from: &[u8],
+        to: &[u8],
+    ) -> impl Iterator<Item = Result<(Bytes, Bytes), StoreError>> + use<'_> {
+        let (first, last) = (from.to_vec(), to.to_vec());
+        let rows =
+            (self.seqno > 0 && from < to).then(|| self.base.tree.range(from..to, self.seqno, None));
+        rows.into_iter().flatten().map(move |row| {
+            row.into_inner()
+                .map(|(key, value)| (Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+                .map_err(|error| self.base.read_error(&first, &last, error))
+        })
+    }
+}
+
+fn tree_error(path: &Path, context: &str, error: lsm_tree::Error) -> StoreError {
+    match error {
+        lsm_tree::Error::Io(error) => StoreError::io(path, error),
+        other => {
+            let problem = format!("{other:?} {context}; restore the directory from a copy");
+            tracing::error!(path = %path.display(), %problem, "damage");
+            StoreError::Damaged { path: path.to_path_buf(), offset: 0, problem }
+        }
+    }
+}

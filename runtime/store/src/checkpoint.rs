@@ -1,0 +1,321 @@
+//! Writes what is in memory to the base, in the background, and gives up the log that it covers.
+//!
+//! A checkpoint freezes the layer of each shard at its own moment: `floor`, the lowest of these log
+//! positions, is what the base then covers (operations are absolute, so replaying from `floor` over a
+//! base that holds some later ones ends the same). The base may only get what is durable in the log,
+//! and log files go only when the base has said that it is durable.
+
+use std::sync::{Arc, Condvar, Mutex};
+use std::time::Duration;
+
+use dormouse_engine::codec::{Reader, put_varint};
+use rustc_hash::FxHashMap;
+use std::sync::atomic::Ordering;
+
+use crate::StoreError;
+use crate::base::{Base, FRESH_RUNS_MAX, OWN_SPACE, Snapshot};
+use crate::embedded::Disk;
+use crate::memory::Shards;
+use crate::outboxes::{Dead, changed, dead, dead_keys, encode_span, span_key};
+use crate::overlay::Layer;
+use crate::signals::{Signals, lock};
+use crate::state::Channel;
+
+/// The row that says up to which log position the base holds everything.
+const CHECKPOINT_KEY: [u8; 2] = [OWN_SPACE, b'l'];
+
+/// The log position up to which the base holds everything; 0 for an empty one.
+pub(crate) fn checkpoint_of(base: &Snapshot) -> Result<u64, StoreError> {
+    let Some(value) = base.get(&CHECKPOINT_KEY)? else {
+        return Ok(0);
+    };
+    Reader::new(&value).varint("log position").map_err(|error| StoreError::Unstorable {
+        problem: format!("the base's log position is a {error}"),
+    })
+}
+
+/// How shards ask for a checkpoint, and `close` for the end.
+#[derive(Debug, Default)]
+pub(crate) struct Trigger {
+    state: Mutex<Wanted>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Wanted {
+    checkpoint: bool,
+    stop: bool,
+}
+
+impl Trigger {
+    pub(crate) fn request(&self) {
+        let mut state = lock(&self.state);
+        if !state.checkpoint {
+            state.checkpoint = true;
+            self.changed.notify_one();
+        }
+    }
+
+    pub(crate) fn stop(&self) {
+        lock(&self.state).stop = true;
+        self.changed.notify_one();
+    }
+
+    fn is_stopped(&self) -> bool {
+        lock(&self.state).stop
+    }
+
+    /// Waits for a request, at most `timeout`; whether there was one.
+    fn wait(&self, timeout: Duration) -> bool {
+        let state = lock(&self.state);
+        let (mut state, _) = self
+            .changed
+            .wait_timeout_while(state, timeout, |state| !state.checkpoint && !state.stop)
+            .expect("no thread of the store panics while it holds a lock");
+        std::mem::take(&mut state.checkpoint)
+    }
+}
+
+/// The checkpoint thread.
+#[derive(Debug)]
+pub(crate) struct Checkpointer {
+    pub(crate) disk: Arc<Disk>,
+    pub(crate) shards: Arc<Shards>,
+    pub(crate) compactor: Arc<Compactor>,
+    /// What recovery replayed: the frozen layer that all shards begin with.
+    pub(crate) recovered: Arc<Mutex<Option<Arc<Layer>>>>,
+    pub(crate) recovered_lsn: u64,
+    pub(crate) recovered_trimmed: FxHashMap<Channel, u64>,
+    pub(crate) after_idle: Duration,
+}
+
+/// The layers of one checkpoint.
+struct Frozen {
+    layers: Vec<Arc<Layer>>,
+    dead: Vec<Dead>,
+    /// Everything up to here is in the layers or in the base.
+    floor: u64,
+    /// Nothing in the layers is above this.
+    top: u64,
+    /// [`crate::log::Log::appended_bytes`] when it was frozen.
+    appended_bytes: u64,
+}
+
+impl Checkpointer {
+    /// The body of the checkpoint thread.
+    pub(crate) fn run(self) {
+        if let Err(error) = self.work() {
+            self.disk.signals.poison(&error);
+        }
+    }
+
+    fn work(&self) -> Result<(), StoreError> {
+        let recovered = lock(&self.recovered).clone();
+        if let Some(layer) = recovered {
+            self.write_recovered(layer)?;
+        }
+        loop {
+            let before = self.disk.log.appended_bytes();
+            let requested =
+                self.disk.is_checkpoint_due() || self.disk.trigger.wait(self.after_idle);
+            if self.disk.trigger.is_stopped() {
+                return Ok(());
+            }
+            let is_idle = !requested && before == self.disk.log.appended_bytes();
+            let has_work = self.disk.dirty_bytes.load(Ordering::Relaxed) > 0;
+            if self.disk.is_checkpoint_due() || (is_idle && has_work) {
+                self.checkpoint()?;
+            }
+        }
+    }
+
+    fn write_recovered(&self, layer: Arc<Layer>) -> Result<(), StoreError> {
+        let trimmed = |channel: Channel| {
+            let trimmed = self.recovered_trimmed.get(&channel);
+            trimmed.copied().unwrap_or(0)
+        };
+        let frozen = Frozen {
+            dead: dead(&lock(&self.disk.spans), trimmed),
+            floor: self.recovered_lsn,
+            top: self.recovered_lsn,
+            appended_bytes: self.disk.log.appended_bytes(),
+            layers: vec![layer],
+        };
+        self.write(frozen)
+    }
+
+    fn checkpoint(&self) -> Result<(), StoreError> {
+        let frozen = self.freeze();
+        self.write(frozen)
+    }
+
+    /// Freezes the layers of all shards; none is opened meanwhile.
+    fn freeze(&self) -> Frozen {
+        let spans = lock(&self.disk.spans).clone();
+        let log = &self.disk.log;
+        self.shards.with_all(|states| {
+            let mut frozen = Frozen {
+                layers: Vec::new(),
+                dead: Vec::new(),
+                appended_bytes: log.appended_bytes(),
+                floor: log.last_lsn(),
+                top: log.last_lsn(),
+            };
+            for state in states {
+                let mut state = lock(state);
+                // The shard appends under this lock: all its records up to here are in the layer.
+                frozen.top = log.last_lsn();
+                frozen.layers.push(state.freeze());
+                frozen.dead.extend(dead(&spans, |channel| state.trimmed(channel)));
+            }
+            frozen
+        })
+    }
+
+    /// Writes the layers to the base, then lets them and the log behind them go.
+    fn write(&self, frozen: Frozen) -> Result<(), StoreError> {
+        self.disk.log.wait_durable(frozen.top)?;
+        let spans = lock(&self.disk.spans).clone();
+        let mut own = OwnRows::default();
+        let written = frozen
+            .layers
+            .iter()
+            .flat_map(|layer| layer.space(dormouse_engine::keys::SPACE_OUTBOX))
+            .filter(|(_, value)| value.is_some())
+            .map(|(key, _)| key);
+        let changed = changed(&spans, &frozen.dead, written);
+        own.note(&frozen, &changed);
+        let mut rows: Vec<(&[u8], Option<&[u8]>)> =
+            frozen.layers.iter().flat_map(|layer| layer.entries()).collect();
+        rows.extend(own.rows.iter().map(|(key, value)| (&key[..], value.as_deref())));
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        rows.dedup_by_key(|(key, _)| *key);
+        self.disk.base.ingest(rows.into_iter())?;
+        {
+            let mut spans = lock(&self.disk.spans);
+            for (channel, span) in changed {
+                match span {
+                    Some(span) => spans.insert(channel, span),
+                    None => spans.remove(&channel),
+                };
+            }
+        }
+        self.let_go(frozen)?;
+        self.compactor.begin();
+        self.compactor.wait_for_room()
+    }
+
+    fn let_go(&self, frozen: Frozen) -> Result<(), StoreError> {
+        let disk = &self.disk;
+        let gone = self.shards.with_all(|states| {
+            lock(&self.recovered).take();
+            states.iter().map(|state| lock(state).drop_frozen()).collect::<Vec<_>>()
+        });
+        let bytes: usize = frozen.layers.iter().map(|layer| layer.bytes()).sum();
+        drop((gone, frozen.layers));
+        disk.dirty_bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
+        disk.covered_bytes.store(frozen.appended_bytes, Ordering::Relaxed);
+        disk.segments.recycle(frozen.floor)?;
+        disk.signals.wake();
+        Ok(())
+    }
+}
+
+/// Rows that a checkpoint adds to those of the layers.
+#[derive(Default)]
+struct OwnRows {
+    rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+}
+
+impl OwnRows {
+    fn note(
+        &mut self,
+        frozen: &Frozen,
+        changed: &FxHashMap<Channel, Option<crate::outboxes::Span>>,
+    ) {
+        self.rows.extend(dead_keys(&frozen.dead).map(|key| (key, None)));
+        self.rows.extend(
+            changed.iter().map(|(channel, span)| (span_key(*channel), span.map(encode_span))),
+        );
+        let mut position = Vec::new();
+        put_varint(&mut position, frozen.floor);
+        self.rows.push((CHECKPOINT_KEY.to_vec(), Some(position)));
+    }
+}
+
+/// The compaction thread: works off what checkpoints leave, one step at a time.
+#[derive(Debug)]
+pub(crate) struct Compactor {
+    base: Arc<Base>,
+    signals: Arc<Signals>,
+    state: Mutex<Compaction>,
+    changed: Condvar,
+}
+
+#[derive(Debug, Default)]
+struct Compaction {
+    wanted: bool,
+    stop: bool,
+}
+
+impl Compactor {
+    pub(crate) fn new(base: Arc<Base>, signals: Arc<Signals>) -> Self {
+        Self {
+            base,
+            signals,
+            state: Mutex::new(Compaction { wanted: true, stop: false }),
+            changed: Condvar::new(),
+        }
+    }
+
+    /// The body of the compaction thread.
+    pub(crate) fn run(&self) {
+        while self.wait() {
+            match self.base.compact() {
+                Ok(true) => self.begin(),
+                Ok(false) => {}
+                Err(error) => {
+                    self.signals.poison(&error);
+                    self.stop();
+                }
+            }
+            self.changed.notify_all();
+        }
+    }
+
+    /// There may be something to compact.
+    fn begin(&self) {
+        lock(&self.state).wanted = true;
+        self.changed.notify_all();
+    }
+
+    pub(crate) fn stop(&self) {
+        lock(&self.state).stop = true;
+        self.changed.notify_all();
+    }
+
+    fn wait(&self) -> bool {
+        let state = lock(&self.state);
+        let mut state = self
+            .changed
+            .wait_while(state, |state| !state.wanted && !state.stop)
+            .expect("no thread of the store panics while it holds a lock");
+        state.wanted = false;
+        !state.stop
+    }
+
+    /// Waits while compaction is too far behind for one more checkpoint.
+    fn wait_for_room(&self) -> Result<(), StoreError> {
+        let mut state = lock(&self.state);
+        while self.base.fresh_runs() > FRESH_RUNS_MAX && !state.stop {
+            self.signals.check()?;
+            // Compaction tells after each step; the time limit only covers a step that finds nothing.
+            state = self
+                .changed
+                .wait_timeout(state, Duration::from_millis(100))
+                .expect("no thread of the store panics while it holds a lock")
+                .0;
+        }
+        Ok(())
+    }
+}
