@@ -15,4 +15,5 @@ pub mod plan;
 pub mod registry;
 pub mod runtime;
 pub mod settings;
+pub mod store;
 pub mod yaml;

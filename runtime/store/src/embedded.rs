@@ -2,7 +2,7 @@
 //! handles. The log is the authority for what is durable; the base and the layers in memory only ever
 //! hold what it says.
 
-mod directory;
+pub(crate) mod directory;
 mod recovery;
 
 use std::fmt;

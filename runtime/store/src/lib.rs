@@ -19,6 +19,7 @@ mod shard;
 mod signals;
 mod state;
 
+pub use embedded::directory::stored_partitions;
 pub use embedded::{EmbeddedOptions, EmbeddedStore, ProgressCallback, RecoveryReport};
 pub use error::StoreError;
 pub use log::recover::{RecoveryProgress, TailCut};

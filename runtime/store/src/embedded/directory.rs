@@ -58,6 +58,18 @@ impl Directory {
     }
 }
 
+/// The number of partitions that a data directory was made with; `None` when there is none yet (or
+/// its version file cannot be understood, which opening it reports).
+#[must_use]
+pub fn stored_partitions(directory: &Path) -> Option<u16> {
+    let text = std::fs::read_to_string(directory.join(VERSION_FILE)).ok()?;
+    let mut lines = text.lines();
+    if lines.next() != Some(TITLE) {
+        return None;
+    }
+    lines.find_map(|line| line.strip_prefix("partitions "))?.parse().ok()
+}
+
 fn make(path: &Path) -> Result<(), StoreError> {
     std::fs::create_dir_all(path).map_err(|error| StoreError::io(path, error))
 }
