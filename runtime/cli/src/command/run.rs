@@ -6,6 +6,7 @@ mod signals;
 
 use std::path::Path;
 use std::sync::{Arc, OnceLock};
+use std::time::Duration;
 
 use dormouse_host::admin::{Admin, Readiness};
 use dormouse_host::metrics::Metrics;
@@ -16,6 +17,7 @@ use dormouse_host::settings::Settings;
 use dormouse_host::{runtime, store};
 use tokio::runtime::{Builder, Handle};
 use tokio::task::spawn_blocking;
+use tokio::time::timeout;
 
 use crate::application::become_if_needed;
 use crate::args::RunArguments;
@@ -41,6 +43,9 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     control.shutdown_background();
     ended
 }
+
+/// How long a process that cannot go on is given to end what can be ended.
+const FAILED_STOP_MAX: Duration = Duration::from_secs(5);
 
 /// What is open before the store is.
 struct Doors {
@@ -73,8 +78,12 @@ async fn serve(plan: Plan, settings: Settings) -> Result<(), Failure> {
         reason = running.failed() => Some(reason),
         () = signals.next() => None,
     };
-    let stopped = stop(running, signals).await;
-    reason.map_or(stopped, |reason| Err(Failure::Failed(reason)))
+    let Some(reason) = reason else {
+        return stop(running, signals).await;
+    };
+    // Other shards may still settle what they have; what broke may never end.
+    drop(timeout(FAILED_STOP_MAX, stop(running, signals)).await);
+    Err(Failure::Failed(reason))
 }
 
 /// Binds every socket.
