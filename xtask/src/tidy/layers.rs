@@ -23,6 +23,7 @@ const SERVE: &str = "dormouse-serve";
 const ENGINE: &str = "dormouse-engine";
 const STORE: &str = "dormouse-store";
 const HOST: &str = "dormouse-host";
+const LISTENER: &str = "dormouse-listener";
 const STATEFUN: &str = "dormouse-statefun";
 const PLAYGROUND: &str = "dormouse-playground";
 const HTTP: &str = "dormouse-http";
@@ -35,9 +36,10 @@ const LAYERS: &[Layer] = &[
     layer(ENGINE, "runtime/engine", &[PROTOCOL], &[]),
     layer(STORE, "runtime/store", &[ENGINE, PROTOCOL], &[]),
     layer(HOST, "runtime/host", &[ENGINE, STORE, SDK, PROTOCOL], &[]),
+    layer(LISTENER, "modules/listener", &[SDK, PROTOCOL], &[]),
     layer(STATEFUN, "modules/statefun", &[SDK, PROTOCOL], &[SERVE]),
-    layer(PLAYGROUND, "modules/playground", &[SDK, PROTOCOL], &[]),
-    layer(HTTP, "modules/http", &[SDK, PROTOCOL], &[]),
+    layer(PLAYGROUND, "modules/playground", &[LISTENER, SDK, PROTOCOL], &[]),
+    layer(HTTP, "modules/http", &[LISTENER, SDK, PROTOCOL], &[]),
     layer(
         DORMOUSE,
         "runtime/cli",
@@ -55,7 +57,7 @@ const LAYERS: &[Layer] = &[
     layer("xtask", "xtask", &[], &[]),
 ];
 
-/// What an application may use: everything in `examples/`.
+/// What an application, each package in `examples/`, may use besides other examples.
 const EXAMPLE_MAY_USE: &[&str] = &[SDK, SERVE, PROTOCOL, DORMOUSE];
 
 /// The engine takes no time, randomness or I/O of its own, so nothing it links may bring one.
@@ -134,7 +136,9 @@ fn package_findings(package: &Value, root: &str, ours: &BTreeSet<&str>) -> Vec<S
     for dependency in array(&package["dependencies"]) {
         let used = text(&dependency["name"]);
         let in_tests = text(&dependency["kind"]) == "dev";
-        let allowed = may_use.contains(&used) || in_tests && tests_may_use.contains(&used);
+        let example = row.is_none() && LAYERS.iter().all(|other| other.package != used);
+        let allowed =
+            may_use.contains(&used) || in_tests && tests_may_use.contains(&used) || example;
         if ours.contains(used) && used != name && !allowed {
             let whom = if in_tests { "the tests of " } else { "" };
             findings.push(format!("{manifest}:1: {whom}'{name}' may not use '{used}'"));
