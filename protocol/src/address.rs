@@ -12,11 +12,14 @@ pub const ID_BYTES_MAX: usize = 32 * 1024;
 /// One instance: a function type and an id.
 #[derive(Clone, PartialEq, Eq, Hash, PartialOrd, Ord)]
 pub struct Address {
+    /// The type of the function.
     pub function_type: FunctionType,
+    /// Which instance of it: at most [`ID_BYTES_MAX`] bytes, may be empty.
     pub id: CompactString,
 }
 
 impl Address {
+    /// The instance `id` of a function type.
     pub fn new(function_type: FunctionType, id: impl Into<CompactString>) -> Self {
         Self { function_type, id: id.into() }
     }

@@ -13,7 +13,9 @@ pub const FUNCTION_TYPES_MAX: usize = 65_536;
 /// A `<namespace>/<name>` pair as it stands in manifests: kinds, ids, targets, state types.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord, Hash)]
 pub struct TypeName {
+    /// What comes before the last `/`.
     pub namespace: String,
+    /// What comes after it; never empty when it was parsed.
     pub name: String,
 }
 
@@ -21,6 +23,7 @@ pub struct TypeName {
 #[derive(Clone, Debug, PartialEq, Eq, thiserror::Error)]
 #[error("invalid type name `{text}`: must be of the form <namespace>/<name>")]
 pub struct ParseTypeNameError {
+    /// The text that was given.
     pub text: String,
 }
 
@@ -122,11 +125,13 @@ impl FunctionType {
         self.0.index as usize
     }
 
+    /// The namespace: what comes before the `/`.
     #[must_use]
     pub fn namespace(self) -> &'static str {
         &self.0.namespace
     }
 
+    /// The name: what comes after the `/`.
     #[must_use]
     pub fn name(self) -> &'static str {
         &self.0.name

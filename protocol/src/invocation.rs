@@ -12,6 +12,7 @@ use crate::{Address, Effects, Message};
 /// A batch of messages for `target`, in order, with the present values of the registered states.
 #[derive(Clone, Debug)]
 pub struct Invocation {
+    /// The instance that is invoked.
     pub target: Address,
     /// The states known of this function type, in the order of `state`.
     pub specs: Arc<[StateSpec]>,
@@ -24,14 +25,18 @@ pub struct Invocation {
 /// A registered value state of a function type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateSpec {
+    /// Unique within the function type.
     pub name: CompactString,
+    /// The type of its values.
     pub typename: CompactString,
+    /// When its values expire.
     pub expiration: Expiration,
 }
 
 /// When a state value expires.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub enum Expiration {
+    /// Values stay until they are deleted.
     #[default]
     Never,
     /// This long after the last write, in milliseconds.
@@ -60,6 +65,7 @@ pub struct InvokeError {
 }
 
 impl InvokeError {
+    /// A failure without a wish when to be called again.
     pub fn new(message: impl Into<String>) -> Self {
         Self { message: message.into(), retry_after: None }
     }

@@ -5,6 +5,8 @@
 //! [`effects`]; the wire forms are in [`wire`], read by [`from_wire`] and written by [`to_wire`], the
 //! primitive types in [`types`], records for egresses in [`egress_records`].
 
+#![warn(missing_docs)]
+
 pub mod address;
 pub mod effects;
 pub mod egress_records;

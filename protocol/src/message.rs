@@ -5,8 +5,11 @@ use crate::{Address, TypedValue};
 /// A value for `target`, with the address it comes from; an ingress message has none.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Message {
+    /// Where it goes.
     pub target: Address,
+    /// Where it comes from; none for a message from an ingress.
     pub caller: Option<Address>,
+    /// What it says.
     pub value: TypedValue,
 }
 

@@ -12,7 +12,9 @@ pub const RESERVED_NAMESPACE_PREFIX: &str = "dormouse.";
 
 /// The built-in durable request instance and the volatile reply address (`dormouse.http/...`).
 pub const HTTP_NAMESPACE: &str = "dormouse.http";
+/// Name of the durable request instance.
 pub const REQUEST_NAME: &str = "request";
+/// Name of the volatile reply address.
 pub const REPLY_NAME: &str = "reply";
 
 /// A partition's number, below the application's number of partitions.

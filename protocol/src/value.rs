@@ -8,7 +8,9 @@ use compact_str::CompactString;
 pub struct TypedValue {
     /// `<namespace>/<name>`, opaque to the runtime.
     pub typename: CompactString,
+    /// Whether there is a value; an empty one is one.
     pub has_value: bool,
+    /// The serialised value.
     pub value: Bytes,
     /// Headers of the record this came from, in order; kept and passed through. Mostly empty.
     pub metadata: Option<Box<Vec<Metadata>>>,
@@ -17,7 +19,9 @@ pub struct TypedValue {
 /// One header of a record. `value` is `None` for a null header; duplicates and order are kept.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Metadata {
+    /// The header's name.
     pub key: String,
+    /// The header's value.
     pub value: Option<Bytes>,
 }
 

@@ -29,20 +29,26 @@ pub trait Egress: Debug + Send + Sync {
 /// One durable record.
 #[derive(Debug)]
 pub struct EgressEntry {
+    /// The queue that [`Egress::check`] named.
     pub queue: String,
+    /// The instance that sent it.
     pub sender: Address,
+    /// The record.
     pub value: TypedValue,
+    /// To be confirmed once the record has left.
     pub receipt: Receipt,
 }
 
 /// Names one durable record; confirming it lets the runtime forget the record.
 #[derive(Clone, Debug)]
 pub struct Receipt {
+    /// The partition that holds the record.
     pub partition: Partition,
     /// Number within partition and queue, growing by one.
     pub number: u64,
     /// The queue's name in the runtime.
     pub outbox: Arc<str>,
+    /// Where the confirmation goes.
     pub confirmations: Arc<dyn Confirmations>,
 }
 
@@ -55,5 +61,6 @@ impl Receipt {
 
 /// What the runtime implements behind [`Receipt`].
 pub trait Confirmations: Debug + Send + Sync {
+    /// The record with this number has left.
     fn confirm(&self, partition: Partition, outbox: &Arc<str>, number: u64);
 }

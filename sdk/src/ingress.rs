@@ -73,6 +73,16 @@ impl Lane {
         self.backend.serves(function_type)
     }
 
+    /// The type of this name when somebody serves it. Names that nobody serves are not remembered, so
+    /// that strangers cannot fill the table of function types.
+    #[must_use]
+    pub fn resolve(&self, namespace: &str, name: &str) -> Option<FunctionType> {
+        if !self.backend.serves_name(namespace, name) {
+            return None;
+        }
+        FunctionType::try_new(namespace, name)
+    }
+
     /// Waits until `bytes` of memory for a message in the making are free; they are given back when
     /// the guard is dropped. To be held while a body is read and until it is submitted.
     pub async fn admit(&self, bytes: usize) -> Admission {
@@ -101,6 +111,7 @@ impl Lane {
 pub struct Admission(Option<Box<dyn FnOnce()>>);
 
 impl Admission {
+    /// `release` is called once, when the guard is dropped.
     #[must_use]
     pub fn new(release: Box<dyn FnOnce()>) -> Self {
         Self(Some(release))
@@ -123,6 +134,7 @@ impl Debug for Admission {
 
 /// A waiting reply. Dropping it gives the address up; what comes later is counted and dropped.
 pub struct Reply {
+    /// Where the answer is to be sent.
     pub address: Address,
     /// The first message sent to the address, once the commit that holds it is durable.
     pub value: LocalFuture<TypedValue>,
@@ -136,11 +148,22 @@ impl Debug for Reply {
 
 /// What a runtime (or a test kit) implements behind [`Lane`].
 pub trait LaneBackend: Debug {
+    /// As [`Lane::index`].
     fn index(&self) -> usize;
+    /// As [`Lane::count`].
     fn count(&self) -> usize;
+    /// As [`Lane::serves`].
     fn serves(&self, function_type: FunctionType) -> bool;
+    /// The same for a name that may be new; to be answered without interning it where possible.
+    fn serves_name(&self, namespace: &str, name: &str) -> bool {
+        FunctionType::try_new(namespace, name).is_some_and(|known| self.serves(known))
+    }
+    /// As [`Lane::admit`].
     fn admit(&self, bytes: usize) -> LocalFuture<Admission>;
+    /// As [`Lane::submit`].
     fn submit(&self, message: Message) -> LocalFuture<Result<(), SubmitError>>;
+    /// As [`Lane::reply`].
     fn reply(&self) -> Reply;
+    /// As [`Lane::stopped`].
     fn stopped(&self) -> LocalFuture<()>;
 }

@@ -6,6 +6,8 @@
 //! [`function`]. Modules, in the order in which an application meets them: [`manifest`] (YAML as
 //! written, with positions) → [`module`] (binders of component kinds) → [`ingress`] → [`egress`].
 
+#![warn(missing_docs)]
+
 pub mod batch;
 mod cells;
 pub mod context;

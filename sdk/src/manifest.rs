@@ -10,8 +10,11 @@ use std::sync::Arc;
 /// A place in a file; lines and columns count from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
+    /// The file, as it was named.
     pub file: Arc<Path>,
+    /// From 1.
     pub line: usize,
+    /// From 1.
     pub column: usize,
 }
 
@@ -24,17 +27,23 @@ impl fmt::Display for Span {
 /// A node of a document.
 #[derive(Clone, Debug)]
 pub struct Node {
+    /// Where it stands.
     pub span: Span,
+    /// What it is.
     pub value: NodeValue,
 }
 
+/// The value of a node, before anybody has asked for a type.
 #[derive(Clone, Debug)]
 pub enum NodeValue {
     /// Text as written; `plain` tells an unquoted one, which may mean a number, a boolean or null.
     Scalar {
+        /// The text without quotes.
         text: String,
+        /// Whether it was written without quotes.
         plain: bool,
     },
+    /// A sequence.
     List(Vec<Node>),
     /// In the order written. A key that occurs twice was reported by the parser.
     Map(Vec<(Node, Node)>),
@@ -52,6 +61,7 @@ impl Node {
         }
     }
 
+    /// Whether nothing is written here, or one of YAML's words for it.
     #[must_use]
     pub fn is_null(&self) -> bool {
         matches!(&self.value, NodeValue::Scalar { text, plain: true } if is_null(text))
@@ -66,6 +76,7 @@ impl Node {
         }
     }
 
+    /// The items of a list.
     #[must_use]
     pub fn as_list(&self) -> Option<&[Node]> {
         match &self.value {
@@ -74,6 +85,7 @@ impl Node {
         }
     }
 
+    /// The entries of a map, in the order written.
     #[must_use]
     pub fn as_map(&self) -> Option<&[(Node, Node)]> {
         match &self.value {
@@ -97,14 +109,18 @@ fn is_null(text: &str) -> bool {
 /// Whether the application may run in spite of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Severity {
+    /// The application does not start.
     Error,
+    /// It starts, but somebody should know.
     Warning,
 }
 
 /// One finding.
 #[derive(Clone, Debug)]
 pub struct Diagnostic {
+    /// Whether the application may run in spite of it.
     pub severity: Severity,
+    /// Where it stands.
     pub span: Span,
     /// What is wrong, what was expected, what to do: one sentence, no full stop.
     pub message: String,
@@ -123,14 +139,17 @@ impl fmt::Display for Diagnostic {
 /// All findings of a run of the checks.
 #[derive(Clone, Debug, Default)]
 pub struct Diagnostics {
+    /// In the order in which they were found.
     pub found: Vec<Diagnostic>,
 }
 
 impl Diagnostics {
+    /// Reports something that keeps the application from starting.
     pub fn error(&mut self, span: &Span, message: impl Into<String>) {
         self.push(Severity::Error, span, message.into());
     }
 
+    /// Reports something that somebody should know.
     pub fn warning(&mut self, span: &Span, message: impl Into<String>) {
         self.push(Severity::Warning, span, message.into());
     }
@@ -139,6 +158,7 @@ impl Diagnostics {
         self.found.push(Diagnostic { severity, span: span.clone(), message });
     }
 
+    /// Whether the application must not start.
     #[must_use]
     pub fn has_errors(&self) -> bool {
         self.found.iter().any(|diagnostic| diagnostic.severity == Severity::Error)

@@ -39,8 +39,11 @@ pub mod private {
 /// One document of a manifest.
 #[derive(Clone, Debug)]
 pub struct Component {
+    /// What it is, e.g. `io.statefun.endpoints.v2/http`.
     pub kind: String,
+    /// Where it stands.
     pub span: Span,
+    /// What the binder of the kind reads.
     pub spec: Node,
 }
 
@@ -56,14 +59,18 @@ impl Component {
 /// What the components of an application bind. Names are checked for duplicates by the runtime.
 #[derive(Debug, Default)]
 pub struct Bindings {
+    /// Function types and who serves them.
     pub functions: Vec<FunctionBinding>,
+    /// Where messages enter.
     pub ingresses: Vec<IngressBinding>,
+    /// Where records leave.
     pub egresses: Vec<EgressBinding>,
 }
 
 /// Which function types a provider serves.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum FunctionTarget {
+    /// One function type.
     Exact(TypeName),
     /// `<namespace>/*`; an exact binding wins over it.
     Namespace(String),
@@ -72,23 +79,34 @@ pub enum FunctionTarget {
 /// Function types served by a provider.
 #[derive(Debug)]
 pub struct FunctionBinding {
+    /// Where it stands.
     pub span: Span,
+    /// The types that are served.
     pub target: FunctionTarget,
+    /// Who serves them.
     pub provider: Arc<dyn FunctionProvider>,
     /// For people: where it is served, e.g. the URL template.
     pub served_at: String,
 }
 
+/// An ingress and its id.
 #[derive(Debug)]
 pub struct IngressBinding {
+    /// Where it stands.
     pub span: Span,
+    /// Its id, unique within the application.
     pub id: TypeName,
+    /// What serves it.
     pub ingress: Arc<dyn Ingress>,
 }
 
+/// An egress and its id.
 #[derive(Debug)]
 pub struct EgressBinding {
+    /// Where it stands.
     pub span: Span,
+    /// Its id, unique within the application.
     pub id: TypeName,
+    /// What serves it.
     pub egress: Arc<dyn Egress>,
 }
