@@ -55,7 +55,7 @@ impl Default for Limits {
             memory_bytes_max: 64 << 20,
             idle_ms: 60_000,
             channel_window_bytes: 256 << 10,
-            egress_window_len: 4_096,
+            egress_window_len: 256,
             timers_near_max: 1_024,
             timers_per_turn: 4_096,
             scan_rows_max: 1_024,

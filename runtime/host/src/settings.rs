@@ -170,7 +170,7 @@ impl Default for Limits {
             batch_bytes: MIB,
             in_flight: 16_384,
             channel_window_bytes: 256 * 1024,
-            egress_window: 4_096,
+            egress_window: 256,
             backlog_bytes: 64 * MIB,
             retry_delay_min: Duration::from_secs(1),
             retry_delay_max: Duration::from_secs(300),

@@ -194,7 +194,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "limits.egress-window",
         form: "number",
-        default: "4096",
+        default: "256",
         summary: "Unconfirmed records of one partition that one egress is handed; more wait in the store.",
         set: |s, v| count(v).map(|count| s.limits.egress_window = count),
     },
