@@ -104,7 +104,7 @@ macro_rules! primitive_type {
             }
 
             fn decode(bytes: &Bytes) -> Result<Self, BoxError> {
-                Ok(types::$decode(bytes)?)
+                types::$decode(bytes).map_err(|error| error.reason.into())
             }
         }
     };
@@ -124,7 +124,7 @@ impl ValueType for String {
     }
 
     fn decode(bytes: &Bytes) -> Result<Self, BoxError> {
-        Ok(types::decode_string(bytes)?)
+        types::decode_string(bytes).map_err(|error| error.reason.into())
     }
 }
 

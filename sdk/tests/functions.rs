@@ -214,6 +214,10 @@ fn bytes_that_cannot_be_read_are_refused() {
     let answer = call(invocation("test/greeter", vec![None, None], vec![request]));
     let message = answer.unwrap_err().message;
     assert!(message.contains("cannot read a value of type `test/GreetRequest`: EOF"), "{message}");
+    let raw = TypedValue::new(types::STRING, &b"Bob"[..]);
+    let message = call(invocation("test/faulty", vec![None], vec![raw])).unwrap_err().message;
+    let reason = ": cannot read a value of type `io.statefun.types/string`: failed to decode";
+    assert!(message.contains(reason), "{message}");
 }
 
 #[test]
