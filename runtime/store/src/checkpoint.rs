@@ -144,6 +144,11 @@ impl Checkpointer {
         self.write(frozen)
     }
 
+    #[cfg(test)]
+    pub(crate) fn checkpoint_now(&self) -> Result<(), StoreError> {
+        self.checkpoint()
+    }
+
     fn checkpoint(&self) -> Result<(), StoreError> {
         let frozen = self.freeze();
         self.write(frozen)

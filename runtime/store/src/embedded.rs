@@ -4,6 +4,8 @@
 
 pub(crate) mod directory;
 mod recovery;
+#[cfg(test)]
+mod tests;
 
 use std::fmt;
 use std::path::{Path, PathBuf};

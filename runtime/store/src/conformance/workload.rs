@@ -69,6 +69,11 @@ impl Workload {
         seqs.collect()
     }
 
+    /// Makes the commits that follow others than they would have been.
+    pub fn delay(&mut self) {
+        self.below(2);
+    }
+
     fn below(&mut self, bound: u64) -> u64 {
         self.random ^= self.random << 13;
         self.random ^= self.random >> 7;

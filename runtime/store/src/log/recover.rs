@@ -137,7 +137,7 @@ fn start_of(
             dir,
             0,
             format!(
-                "the log begins with record {first}, but records from {needed} on are needed: segment files are missing; restore them from a copy"
+                "the log begins with record {first}, but records from {needed} on are needed: segment files are missing, or the base is not the one that belongs to this log; restore the whole data directory from a copy"
             ),
         )),
         None if segments.is_empty() && checkpoint > 0 => Err(damaged(
@@ -206,8 +206,9 @@ impl Replay {
                 .max(claim_of(&segments[at + 1..])?)
                 .max(checkpoint);
             if claim >= self.expected {
+                let (path, offset) = locate(&segments[at..], &bytes, offset, self.expected)?;
                 return Err(damaged(
-                    &segments[at].path,
+                    path,
                     offset as u64,
                     format!(
                         "record {} cannot be read, but everything up to {claim} was durable; restore the file from a copy, or start with an empty directory",
@@ -250,6 +251,25 @@ impl Replay {
         }
         Ok(offset)
     }
+}
+
+/// Where the damaged record is: at `offset` of the first segment, unless nothing follows there and the
+/// next segment goes on with the record after it, behind something that cannot be read.
+fn locate<'a>(
+    segments: &'a [Found],
+    bytes: &[u8],
+    offset: usize,
+    lsn: u64,
+) -> Result<(&'a Path, usize), StoreError> {
+    if let [first, next, ..] = segments
+        && headers_from(first, bytes, offset).next().is_none()
+        && headers_from(next, &read(&next.path)?, SEGMENT_HEADER_BYTES)
+            .next()
+            .is_some_and(|(at, header)| at > SEGMENT_HEADER_BYTES && header.lsn == lsn + 1)
+    {
+        return Ok((&next.path, SEGMENT_HEADER_BYTES));
+    }
+    Ok((&segments[0].path, offset))
 }
 
 /// The headers in `bytes` from `offset` on, wherever one may begin.

@@ -164,26 +164,46 @@ pub(crate) enum Step {
 #[derive(Clone, Debug, Default)]
 pub(crate) struct Faults {
     #[cfg(test)]
-    next: std::sync::Arc<std::sync::Mutex<Option<Step>>>,
+    injected: std::sync::Arc<(std::sync::Mutex<Injected>, std::sync::Condvar)>,
 }
 
+#[cfg(test)]
+#[derive(Debug, Default)]
+struct Injected {
+    fails: Option<Step>,
+    /// Syncs wait until this is over.
+    holds_syncs: bool,
+}
+
+#[cfg(test)]
 impl Faults {
-    #[cfg(test)]
+    /// The next such step fails, and only that one.
     pub(crate) fn fail_once(&self, step: Step) {
-        *crate::signals::lock(&self.next) = Some(step);
+        crate::signals::lock(&self.injected.0).fails = Some(step);
     }
 
-    #[cfg(test)]
+    pub(crate) fn hold_syncs(&self, holds: bool) {
+        crate::signals::lock(&self.injected.0).holds_syncs = holds;
+        self.injected.1.notify_all();
+    }
+
     fn check(&self, step: Step) -> io::Result<()> {
-        let mut next = crate::signals::lock(&self.next);
-        if *next == Some(step) {
-            *next = None;
+        let injected = crate::signals::lock(&self.injected.0);
+        let mut injected = self
+            .injected
+            .1
+            .wait_while(injected, |injected| step == Step::Sync && injected.holds_syncs)
+            .expect("no test panics while it holds the lock");
+        if injected.fails == Some(step) {
+            injected.fails = None;
             return Err(io::Error::other(format!("injected failure of {step:?}")));
         }
         Ok(())
     }
+}
 
-    #[cfg(not(test))]
+#[cfg(not(test))]
+impl Faults {
     #[expect(
         clippy::unused_self,
         clippy::unnecessary_wraps,
