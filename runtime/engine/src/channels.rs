@@ -169,9 +169,11 @@ impl Shard {
         if epoch != channel.epoch && !never_opened {
             return;
         }
-        channel.opens = never_opened;
         let taken = if never_opened { 0 } else { taken };
-        assert!(taken >= channel.trimmed, "a receiver does not fall behind what it has confirmed");
+        if taken < channel.trimmed {
+            return; // Confirmed since: the frame was overtaken.
+        }
+        channel.opens = never_opened;
         channel.sent = taken;
         self.send_window(sender, receiver);
     }
