@@ -22,7 +22,15 @@ use crate::process::Workspace;
 
 /// Runs the commands of every document of the project.
 pub(crate) fn run(workspace: &Workspace) -> Result<()> {
+    run_only(workspace, &[])
+}
+
+/// Runs the commands of the named documents, of all if none is named. Marks are checked in all.
+pub(crate) fn run_only(workspace: &Workspace, names: &[String]) -> Result<()> {
     let documents = files::read_all(workspace, ".md")?;
+    if let Some(name) = names.iter().find(|name| documents.iter().all(|d| d.0 != **name)) {
+        bail!("there is no document '{name}': give its path from the root of the checkout");
+    }
     let mut parsed = Vec::new();
     let mut problems = Vec::new();
     for (path, text) in &documents {
@@ -36,7 +44,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
     }
     for (path, blocks) in parsed {
         let tested = blocks.iter().filter(|block| block.is_run()).count();
-        if tested > 0 {
+        if tested > 0 && (names.is_empty() || names.contains(path)) {
             println!("docs: {path}: {tested} block(s)");
             run_document(workspace, path, &blocks)?;
         }

@@ -22,7 +22,7 @@ usage: cargo xtask COMMAND
 
   test [--suite NAME]...        everything that CI runs, or only the named steps, in order
   tidy                          size, documentation and layering rules of the sources
-  docs                          run the commands that the documents show
+  docs [FILE]...                run the commands that the documents show
   k8s                           render and check the Kubernetes files
   sim --seeds N [--seed S]      simulate N schedules, the first with seed S
   bench [NAME] [ARGUMENT]...    build and run the benchmarks in release";
@@ -46,7 +46,7 @@ fn run(arguments: &[String]) -> Result<()> {
     match command.as_str() {
         "test" => steps::test(&workspace, &suites(rest)?),
         "tidy" => no_arguments(rest).and_then(|()| tidy::run(&workspace)),
-        "docs" => no_arguments(rest).and_then(|()| docs::run(&workspace)),
+        "docs" => docs::run_only(&workspace, rest),
         "k8s" => no_arguments(rest).and_then(|()| k8s::run(&workspace)),
         "sim" => release(&workspace, "dormouse-sim", rest),
         "bench" => release(&workspace, "dormouse-bench", rest),
