@@ -1,0 +1,232 @@
+//! What shards ask for: commits and reads of the store, frames to other shards. Calls of functions and
+//! what leaves the process have their own files.
+
+use std::fmt::Write as _;
+
+use dormouse_engine::{Action, Commit, Event, Frame, Op, keys};
+
+use super::{Item, Lane, Read, What, World};
+
+impl World {
+    pub(super) fn act(&mut self, shard: usize, action: Action) -> Result<(), String> {
+        if self.trace.is_on() {
+            let text = describe_action(&action);
+            self.trace.line(format_args!("{} shard {shard} -> {text}", self.time_us));
+        }
+        match action {
+            Action::Append { scope, commit } => self.append(shard, scope, commit),
+            Action::Get { purpose, keys } => {
+                self.ask(shard, Read::Get(purpose, keys));
+                Ok(())
+            }
+            Action::Scan { purpose, range } => {
+                self.ask(shard, Read::Scan(purpose, range));
+                Ok(())
+            }
+            Action::Frame(frame) => {
+                self.send_frame(frame);
+                Ok(())
+            }
+            Action::Invoke { id, invocation } => self.invoke(shard, id, &invocation),
+            Action::Accepted(token) => self.accepted(token),
+            Action::Reply { id, value } => self.replied(&id, &value),
+            Action::Egress(out) => self.egress(shard, &out),
+            Action::Blocked { failures, retry_in_ms, .. } => {
+                if failures == 0 || retry_in_ms > 300_000 + 30_000 {
+                    return Err(format!("blocked after {failures} failures for {retry_in_ms} ms"));
+                }
+                Ok(())
+            }
+            Action::Halt(error) => Err(format!("shard {shard} halts: {error}")),
+        }
+    }
+
+    fn append(&mut self, shard: usize, scope: u32, commit: Commit) -> Result<(), String> {
+        let id = (shard, scope);
+        let number = commit.number;
+        let commits = self.life.commits.entry(id).or_default();
+        if number != commits.0 + 1 {
+            return Err(format!("scope {id:?}: commit {number} after {}", commits.0));
+        }
+        commits.0 = number;
+        if number - commits.1 > self.life.limits.commits_in_flight_max as u64 {
+            return Err(format!("scope {id:?}: too many commits in flight: {commits:?}"));
+        }
+        let log = self.store.log_of(id);
+        self.store.append(id, commit);
+        if !self.scenario.is_prefix {
+            let delay_us = self.rng.tail(0, self.scenario.store_us_max);
+            let at_us = self.in_lane(Lane::Log(log), delay_us);
+            self.at(at_us, What::Show { log });
+            return Ok(());
+        }
+        self.store.show_next(log)?;
+        let event = Event::Appended { scope, number };
+        if self.life.appends_at_once {
+            self.slots[shard].shard.handle(event);
+        } else {
+            let delay_us = self.rng.below(self.scenario.store_us_max / 10 + 1);
+            let at_us = self.in_lane(Lane::Scope(id), delay_us);
+            self.deliver_at(at_us, shard, event);
+        }
+        self.plan_sync(log);
+        Ok(())
+    }
+
+    /// The store takes the next commit of a partition.
+    pub(super) fn show(&mut self, log: usize) -> Result<(), String> {
+        let (id, number) = self.store.show_next(log)?;
+        let at_us = self.in_lane(Lane::Scope(id), 0);
+        self.deliver_at(at_us, id.0, Event::Appended { scope: id.1, number });
+        self.plan_sync(log);
+        Ok(())
+    }
+
+    fn plan_sync(&mut self, log: usize) {
+        let (_, visible, durable) = self.store.progress(log);
+        if visible > durable && self.life.syncing.insert(log) {
+            let delay_us = self.rng.tail(0, self.scenario.store_us_max);
+            self.at(self.time_us + delay_us, What::Sync { log });
+        }
+    }
+
+    pub(super) fn sync(&mut self, log: usize) -> Result<(), String> {
+        self.life.syncing.remove(&log);
+        let (_, visible, durable) = self.store.progress(log);
+        let count = self.rng.range(1, (visible - durable) as u64) as usize;
+        let last = self.store.sync(log, count)?;
+        self.trace.line(format_args!("{} log {log}: {last:?} durable", self.time_us));
+        for (id, number) in last {
+            let delay_us = self.rng.below(self.scenario.store_us_max / 4 + 1);
+            let at_us = self.in_lane(Lane::Scope(id), delay_us);
+            self.deliver_at(at_us, id.0, Event::Durable { scope: id.1, number });
+        }
+        if self.rng.chance(100) {
+            self.store.drop_taken();
+        }
+        self.plan_sync(log);
+        Ok(())
+    }
+
+    /// A read is answered later, as of any moment between.
+    fn ask(&mut self, shard: usize, read: Read) {
+        let delay_us = self.rng.tail(0, self.scenario.store_us_max);
+        let at_us = self.time_us + delay_us;
+        if self.rng.chance(500) {
+            let event = self.read(read);
+            self.deliver_at(at_us, shard, event);
+        } else {
+            self.at(at_us, What::Read { shard, read });
+        }
+    }
+
+    pub(super) fn read(&mut self, read: Read) -> Event {
+        match read {
+            Read::Get(purpose, keys) => Event::Got { purpose, values: self.store.get(&keys) },
+            Read::Scan(purpose, range) => {
+                let (rows, more) = self.store.scan(&range);
+                // A store that stops at a bound need not know whether that was all.
+                let more = more || (rows.len() >= range.rows_max && self.rng.chance(500));
+                Event::Scanned { purpose, rows, more }
+            }
+        }
+    }
+
+    fn send_frame(&mut self, frame: Frame) {
+        let shard = self.owners[usize::from(frame.to.0)];
+        let delay_us = self.rng.tail(0, self.scenario.frame_us_max);
+        if !self.scenario.frames_stray {
+            let at_us = self.in_lane(Lane::Pair(frame.from.0, frame.to.0), delay_us);
+            self.deliver_at(at_us, shard, Event::Frame(frame));
+            return;
+        }
+        if self.rng.chance(150) {
+            let again_us = self.time_us + self.rng.below(200_000);
+            self.deliver_at(again_us, shard, Event::Frame(frame.clone()));
+        }
+        self.deliver_at(self.time_us + delay_us, shard, Event::Frame(frame));
+    }
+
+    pub(super) fn answer_at(&mut self, at_us: u64, shard: usize, item: Item) {
+        self.at(at_us, What::Deliver { shard, item });
+    }
+}
+
+fn describe_action(action: &Action) -> String {
+    match action {
+        Action::Append { scope, commit } => {
+            let mut text = format!("append scope {scope} commit {}:", commit.number);
+            for part in &commit.parts {
+                let _ = write!(text, " {}@{}", part.partition, part.seq);
+            }
+            for op in commit.ops.iter() {
+                let (sign, key) = match op {
+                    Op::Put { key, .. } => ('+', key),
+                    Op::Delete { key } => ('-', key),
+                };
+                match keys::parse(key) {
+                    Ok((partition, key)) => {
+                        let _ = write!(text, " {sign}{partition}:{key:?}");
+                    }
+                    Err(error) => text.push_str(&error.to_string()),
+                }
+            }
+            let _ = write!(text, " trims {:?}", commit.trims);
+            text
+        }
+        Action::Get { purpose, keys } => format!("get {purpose:?} ({} keys)", keys.len()),
+        Action::Scan { purpose, range } => {
+            let key = keys::parse(&range.from);
+            format!("scan {purpose:?} from {key:?}, {} rows", range.rows_max)
+        }
+        Action::Invoke { id, invocation } => {
+            let ids: Vec<_> = invocation
+                .messages
+                .iter()
+                .filter_map(|message| crate::payload::number(&message.value.value))
+                .collect();
+            format!("invoke {id:?} {} {ids:?}", invocation.target)
+        }
+        Action::Frame(frame) => describe_frame(frame),
+        other => format!("{other:?}"),
+    }
+}
+
+pub(super) fn describe_event(event: &Event) -> String {
+    match event {
+        Event::Frame(frame) => describe_frame(frame),
+        Event::Got { purpose, values } => {
+            let found = values.iter().flatten().count();
+            format!("got {purpose:?}: {found} of {}", values.len())
+        }
+        Event::Scanned { purpose, rows, more } => {
+            let keys: Vec<_> =
+                rows.iter().filter_map(|(key, _)| keys::parse(key).ok()).map(|row| row.1).collect();
+            format!("scanned {purpose:?}: {keys:?} more {more}")
+        }
+        Event::Submit { message, token } => {
+            let id = crate::payload::number(&message.value.value);
+            format!("submit {id:?} to {} {token:?}", message.target)
+        }
+        Event::Done { id, result } => match result {
+            Ok(dormouse_engine::Completed::Effects { .. }) => format!("done {id:?}"),
+            other => format!("done {id:?} {other:?}"),
+        },
+        other => format!("{other:?}"),
+    }
+}
+
+fn describe_frame(frame: &Frame) -> String {
+    use dormouse_engine::FrameBody;
+    let Frame { from, to, body } = frame;
+    match body {
+        FrameBody::Batch { epoch, after, opens, messages } => {
+            let ids: Vec<_> = messages
+                .iter()
+                .filter_map(|message| crate::payload::number(&message.value.value))
+                .collect();
+            format!("frame {from}>{to} batch epoch {epoch} after {after} opens {opens} {ids:?}")
+        }
+        other => format!("frame {from}>{to} {other:?}"),
+    }
+}

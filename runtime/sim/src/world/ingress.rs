@@ -1,0 +1,82 @@
+//! Clients that send messages in. One that was not told that its message is durable before a crash
+//! knows nothing of it.
+
+use dormouse_engine::{Event, SubmitToken};
+use dormouse_protocol::partition::{HTTP_NAMESPACE, REPLY_NAME};
+use dormouse_protocol::{Address, FunctionType, Message, partition_of};
+
+use super::lives::{FUNCTIONS, function};
+use super::{What, World};
+use crate::history::{Origin, Sent};
+use crate::payload;
+
+impl World {
+    pub(super) fn submit(&mut self) -> Result<(), String> {
+        if self.is_down {
+            let at_us = self.time_us + 10_000;
+            self.at(at_us, What::Submit);
+            return Ok(());
+        }
+        self.submits_left -= 1;
+        let target = self.any_address();
+        let is_question = self.rng.chance(100);
+        let origin = Origin::Ingress { life: self.life_number, acknowledged: false };
+        let amount = if is_question { 0 } else { self.rng.range(1, 100) as i64 };
+        let is_poison = !is_question && self.rng.chance(self.scenario.poisoned);
+        let hops = if is_question { 0 } else { self.rng.below(4) as u8 };
+        let sent = Sent { target, origin, hops, amount, is_poison, reply_to: None };
+        let id = self.history.add_sent(sent);
+        if is_question {
+            self.history.sent_mut(id).reply_to = Some(id);
+        }
+        let message = self.message(id);
+        let shard = self.owners[usize::from(self.partition(&message.target))];
+        let event = Event::Submit { message, token: Some(SubmitToken(id)) };
+        self.deliver_at(self.time_us, shard, event);
+        Ok(())
+    }
+
+    pub(super) fn any_address(&mut self) -> Address {
+        let name = self.rng.pick(&FUNCTIONS);
+        let id = self.rng.below(self.scenario.ids);
+        Address::new(function(name), format!("i{id}"))
+    }
+
+    pub(super) fn partition(&self, address: &Address) -> u16 {
+        partition_of(address, self.scenario.partitions).0
+    }
+
+    /// The message of this id as it goes to the engine, from an ingress.
+    fn message(&mut self, id: u64) -> Message {
+        let padding = self.rng.pick(&[0, 10, 200]);
+        let sent = self.history.sent(id);
+        let caller = sent.reply_to.map(|question| {
+            Address::new(FunctionType::new(HTTP_NAMESPACE, REPLY_NAME), format!("{question}"))
+        });
+        Message { target: sent.target.clone(), caller, value: payload::message(id, padding) }
+    }
+
+    pub(super) fn accepted(&mut self, token: SubmitToken) -> Result<(), String> {
+        match &mut self.history.sent_mut(token.0).origin {
+            Origin::Ingress { life, acknowledged } => {
+                if *acknowledged || *life != self.life_number {
+                    return Err(format!("message {} is acknowledged twice or too late", token.0));
+                }
+                *acknowledged = true;
+                Ok(())
+            }
+            other => Err(format!("message {} is from {other:?}", token.0)),
+        }
+    }
+}
+
+impl World {
+    /// Whether somebody serves the address in the present life.
+    pub(crate) fn serves(&self, address: &Address) -> bool {
+        self.life.later_is_served || address.function_type != function("later")
+    }
+
+    pub(crate) fn is_last_life(&self, life: u32) -> bool {
+        life == self.life_number
+    }
+}

@@ -1,0 +1,160 @@
+//! The lives of the process: start, crash, start again with other shards, bounds, clocks and served
+//! functions; and the end of all faults.
+
+use std::collections::VecDeque;
+
+use dormouse_engine::{Catalog, Declared, Event, Limits, Shard, ShardConfig};
+use dormouse_protocol::{FunctionType, Partition, StateSpec};
+
+use super::{Life, Slot, What, World};
+use crate::payload;
+use crate::scenario;
+
+/// The simulated functions, by how they come by their states: registered, learnt by asking, half of
+/// each, and one that is not served in every life.
+pub(super) const FUNCTIONS: [&str; 4] = ["known", "learn", "partly", "later"];
+
+pub(super) fn function(name: &str) -> FunctionType {
+    FunctionType::new("sim", name)
+}
+
+#[derive(Debug)]
+struct Served {
+    specs: Vec<StateSpec>,
+    later_is_served: bool,
+}
+
+impl Catalog for Served {
+    fn declare(&mut self, function_type: FunctionType) -> Declared {
+        match function_type.name() {
+            "learn" => Declared::Served { specs: None },
+            "partly" => Declared::Served { specs: Some(self.specs[..1].to_vec()) },
+            "later" if !self.later_is_served => Declared::Unserved,
+            _ => Declared::Served { specs: Some(self.specs.clone()) },
+        }
+    }
+}
+
+impl World {
+    /// Puts the start, the submissions and the faults into the queue.
+    pub(super) fn plan(&mut self) {
+        self.at(0, What::Restart);
+        let busy_us = self.scenario.busy_us;
+        for _ in 0..self.scenario.submits {
+            let at_us = self.rng.below(busy_us);
+            self.at(at_us, What::Submit);
+        }
+        for _ in 0..self.scenario.crashes {
+            let at_us = self.rng.below(busy_us * 2);
+            self.at(at_us, What::Crash);
+        }
+        for _ in 0..self.scenario.clock_steps {
+            let at_us = self.rng.below(busy_us * 2);
+            self.at(at_us, What::ClockStep);
+        }
+        self.at(busy_us * 2 + 1, What::Calm);
+    }
+
+    pub(super) fn restart(&mut self) -> Result<(), String> {
+        self.is_down = false;
+        self.life_number += 1;
+        let shards = self.rng.range(1, 4).min(u64::from(self.scenario.partitions)) as usize;
+        let limits = if self.is_calm { Limits::default() } else { scenario::limits(&mut self.rng) };
+        let later_is_served = !self.never_serves_later && (self.is_calm || self.rng.chance(400));
+        let appends_at_once = self.rng.chance(600);
+        self.trace.line(format_args!(
+            "{} life {} begins: {shards} shards, later served {later_is_served}, {limits:?}",
+            self.time_us, self.life_number
+        ));
+        self.life = Life { limits, later_is_served, appends_at_once, ..Life::default() };
+        self.owners = (0..self.scenario.partitions)
+            .map(|partition| {
+                if usize::from(partition) < shards {
+                    usize::from(partition)
+                } else {
+                    self.rng.index(shards)
+                }
+            })
+            .collect();
+        self.slots = (0..shards).map(|_| self.new_slot()).collect();
+        for partition in 0..self.scenario.partitions {
+            let shard = self.owners[usize::from(partition)];
+            let partition = Partition(partition);
+            let (fence, opened) = self.store.open(partition);
+            self.slots[shard].shard.handle(Event::Opened { partition, fence, opened });
+        }
+        for shard in 0..shards {
+            let now_ms = self.clock_ms();
+            self.latest_ms = self.latest_ms.max(now_ms);
+            let slot = &mut self.slots[shard];
+            slot.now_ms = now_ms;
+            slot.shard.advance(now_ms);
+            slot.shard.handle(Event::Started);
+            self.turn_in(shard, 0);
+        }
+        Ok(())
+    }
+
+    fn new_slot(&self) -> Slot {
+        let config = ShardConfig {
+            partitions: self.scenario.partitions,
+            scoping: self.scenario.scoping,
+            is_prefix: self.scenario.is_prefix,
+            limits: self.life.limits.clone(),
+        };
+        let catalog = Served {
+            specs: payload::specs(self.scenario.ttl_ms),
+            later_is_served: self.life.later_is_served,
+        };
+        Slot {
+            shard: Shard::new(config, Box::new(catalog)),
+            inbox: VecDeque::new(),
+            turn_at: None,
+            now_ms: 0,
+            running: std::collections::BTreeMap::new(),
+        }
+    }
+
+    /// The process dies: what the store has not made durable may be lost, and all memory is.
+    pub(super) fn crash(&mut self) -> Result<(), String> {
+        if self.is_down {
+            return Ok(());
+        }
+        self.is_down = true;
+        self.slots.clear();
+        self.queue.retain(|_, what| !what.dies());
+        let rng = &mut self.rng;
+        self.store.crash(|left| match rng.below(3) {
+            0 => 0,
+            1 => left,
+            _ => rng.index(left + 1),
+        })?;
+        if self.scenario.clock_steps > 0 && !self.is_calm {
+            self.clock_offset_ms += self.rng.below(4_000) as i64 - 2_000;
+        }
+        self.trace.line(format_args!("{} crash", self.time_us));
+        let back_us = self.time_us + self.rng.below(50_000);
+        self.at(back_us, What::Restart);
+        Ok(())
+    }
+
+    /// No more faults: a last life serves what is to be served, and a few more messages come.
+    pub(super) fn calm(&mut self) -> Result<(), String> {
+        self.is_calm = true;
+        self.calm_at_us = self.time_us;
+        self.trace.line(format_args!("{} calm", self.time_us));
+        let scenario = &mut self.scenario;
+        (scenario.fails, scenario.hangs, scenario.asks_in_vain) = (0, 0, 0);
+        scenario.poisoned = 0;
+        scenario.confirm_us_max = scenario.confirm_us_max.min(1_000);
+        if !self.life.later_is_served && !self.never_serves_later {
+            self.crash()?;
+        }
+        for _ in 0..5 {
+            let at_us = self.time_us + self.rng.below(1_000_000);
+            self.submits_left += 1;
+            self.at(at_us, What::Submit);
+        }
+        Ok(())
+    }
+}

@@ -1,0 +1,125 @@
+//! One turn of a shard, as its driver takes it: time, events, actions, seal.
+
+use dormouse_engine::{Completed, Event};
+
+use super::{Item, World};
+
+impl World {
+    pub(super) fn turn(&mut self, shard: usize) -> Result<(), String> {
+        let time_us = self.time_us;
+        if self.slots[shard].turn_at != Some(time_us) {
+            return Ok(()); // An earlier turn came in between.
+        }
+        let clock_ms = self.clock_ms();
+        let slot = &mut self.slots[shard];
+        slot.turn_at = None;
+        slot.now_ms = slot.now_ms.max(clock_ms);
+        self.latest_ms = self.latest_ms.max(slot.now_ms);
+        slot.shard.advance(clock_ms);
+        let waiting = self.slots[shard].inbox.len();
+        let taken = if self.rng.chance(700) { waiting } else { self.rng.index(waiting + 1) };
+        for _ in 0..taken {
+            let Some(item) = self.slots[shard].inbox.pop_front() else {
+                break;
+            };
+            self.note(shard, &item)?;
+            self.slots[shard].shard.handle(item.event);
+            if self.rng.chance(400) {
+                self.act_all(shard)?;
+            }
+        }
+        self.act_all(shard)?;
+        let stays_open = self.rng.chance(self.scenario.unsealed);
+        if !stays_open {
+            self.slots[shard].shard.seal();
+            self.act_all(shard)?;
+        }
+        self.check_memory(shard)?;
+        self.plan_turn(shard, stays_open);
+        Ok(())
+    }
+
+    fn plan_turn(&mut self, shard: usize, stays_open: bool) {
+        if stays_open || !self.slots[shard].inbox.is_empty() {
+            let delay_us = self.rng.range(1, 100);
+            self.turn_in(shard, delay_us);
+        }
+        if let Some(wake_ms) = self.slots[shard].shard.next_wake_ms() {
+            let in_ms = wake_ms.saturating_sub(self.clock_ms());
+            // The clock shows whole milliseconds: the wake-up comes when it has changed.
+            let delay_us = (in_ms * 1_000).saturating_sub(self.time_us % 1_000).max(1);
+            self.turn_in(shard, delay_us);
+        }
+    }
+
+    fn act_all(&mut self, shard: usize) -> Result<(), String> {
+        loop {
+            let actions = self.take_actions(shard);
+            if actions.is_empty() {
+                return Ok(());
+            }
+            for action in actions {
+                self.act(shard, action)?;
+            }
+        }
+    }
+
+    /// Remembers what an event means before the shard gets it.
+    fn note(&mut self, shard: usize, item: &Item) -> Result<(), String> {
+        if self.trace.is_on() {
+            let text = super::actions::describe_event(&item.event);
+            let run = item.run.map(|run| format!(" run {run}")).unwrap_or_default();
+            self.trace.line(format_args!("{} shard {shard} <- {text}{run}", self.time_us));
+        }
+        match &item.event {
+            Event::Durable { scope, number } => {
+                let commits = self.life.commits.entry((shard, *scope)).or_default();
+                commits.1 = commits.1.max(*number);
+            }
+            Event::EgressConfirmed { partition, outbox, number } => {
+                let queue = self.life.out.get_mut(&(partition.0, outbox.clone()));
+                if let Some((unconfirmed, _)) = queue {
+                    unconfirmed.remove(number);
+                }
+            }
+            Event::Done { id, result } => {
+                let key = (id.slot, id.generation);
+                let Some((address, messages)) = self.slots[shard].running.remove(&key) else {
+                    return Ok(()); // Answered before: this one must have no effect.
+                };
+                self.life.busy.remove(&address);
+                match result {
+                    Ok(Completed::Effects { .. }) => self.note_run(shard, item.run),
+                    Ok(Completed::Incomplete(_)) => {}
+                    Err(_) => {
+                        if messages > 1 {
+                            self.life.failed.insert(address);
+                        }
+                    }
+                }
+            }
+            _ => {}
+        }
+        Ok(())
+    }
+
+    fn check_memory(&self, shard: usize) -> Result<(), String> {
+        let (slot, limits) = (&self.slots[shard], &self.life.limits);
+        let (awake, memory) = (slot.shard.awake(), slot.shard.memory_bytes());
+        if awake == 0 && memory != 0 {
+            return Err(format!("shard {shard}: nobody is awake and {memory} bytes are held"));
+        }
+        let held = slot.shard.stats().mailbox_messages;
+        if held > (awake * limits.mailbox_len_max * 2) as u64 {
+            return Err(format!("shard {shard}: {awake} mailboxes hold {held} messages"));
+        }
+        if slot.shard.in_flight() != slot.running.len() {
+            return Err(format!(
+                "shard {shard} counts {} invocations in flight, there are {}",
+                slot.shard.in_flight(),
+                slot.running.len()
+            ));
+        }
+        Ok(())
+    }
+}
