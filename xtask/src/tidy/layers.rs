@@ -24,6 +24,7 @@ const ENGINE: &str = "dormouse-engine";
 const STORE: &str = "dormouse-store";
 const HOST: &str = "dormouse-host";
 const LISTENER: &str = "dormouse-listener";
+const TESTKIT: &str = "dormouse-testkit";
 const STATEFUN: &str = "dormouse-statefun";
 const PLAYGROUND: &str = "dormouse-playground";
 const HTTP: &str = "dormouse-http";
@@ -37,9 +38,10 @@ const LAYERS: &[Layer] = &[
     layer(STORE, "runtime/store", &[ENGINE, PROTOCOL], &[]),
     layer(HOST, "runtime/host", &[ENGINE, STORE, SDK, PROTOCOL], &[]),
     layer(LISTENER, "modules/listener", &[SDK, PROTOCOL], &[]),
-    layer(STATEFUN, "modules/statefun", &[SDK, PROTOCOL], &[SERVE]),
-    layer(PLAYGROUND, "modules/playground", &[LISTENER, SDK, PROTOCOL], &[]),
-    layer(HTTP, "modules/http", &[LISTENER, SDK, PROTOCOL], &[]),
+    layer(TESTKIT, "modules/testkit", &[SDK, PROTOCOL], &[]),
+    layer(STATEFUN, "modules/statefun", &[SDK, PROTOCOL], &[SERVE, TESTKIT]),
+    layer(PLAYGROUND, "modules/playground", &[LISTENER, SDK, PROTOCOL], &[TESTKIT]),
+    layer(HTTP, "modules/http", &[LISTENER, SDK, PROTOCOL], &[TESTKIT]),
     layer(
         DORMOUSE,
         "runtime/cli",
