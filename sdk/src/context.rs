@@ -22,7 +22,8 @@ pub struct Context {
     target: Address,
     cells: Cells,
     effects: Effects,
-    caller: Option<Arc<dormouse_protocol::Message>>,
+    /// The message that is being handled.
+    current: Option<Arc<dormouse_protocol::Message>>,
 }
 
 /// The type of a function, to be declared as a `static`: what it stands for is looked up once.
@@ -68,7 +69,7 @@ impl Context {
             target: invocation.target,
             cells: Cells::new(invocation.specs, invocation.state),
             effects: Effects::default(),
-            caller: None,
+            current: None,
         };
         (context, invocation.messages)
     }
@@ -88,7 +89,7 @@ impl Context {
     /// Who sent the message; one from an ingress has no caller, unless somebody waits for a reply.
     #[must_use]
     pub fn caller(&self) -> Option<&Address> {
-        self.caller.as_ref()?.caller.as_ref()
+        self.current.as_ref()?.caller.as_ref()
     }
 
     /// The state's value; `None` when it is unset, removed or expired.
@@ -187,13 +188,13 @@ impl Context {
 
     /// The message that is about to be handled.
     pub(crate) fn begin(&mut self, message: Arc<dormouse_protocol::Message>) -> Message {
-        self.caller = Some(Arc::clone(&message));
+        self.current = Some(Arc::clone(&message));
         Message::new(message)
     }
 
     /// The typename of the message that is being handled.
     pub(crate) fn message_type(&self) -> Option<&str> {
-        Some(&self.caller.as_ref()?.value.typename)
+        Some(&self.current.as_ref()?.value.typename)
     }
 
     /// Encodes the states: after it the effects are complete.

@@ -100,12 +100,17 @@ impl Server {
         }
         let permits = u32::try_from(bytes.div_ceil(PERMIT_BYTES)).unwrap_or(u32::MAX);
         let memory = self.memory.acquire_many(permits).await;
-        let memory = memory.map_err(|_| {
+        let mut memory = memory.map_err(|_| {
             Refusal::new(StatusCode::SERVICE_UNAVAILABLE, "the server stops".to_owned())
         })?;
         let reading = axum::body::to_bytes(request.into_body(), BODY_BYTES_MAX);
         match tokio::time::timeout(BODY_TIME_MAX, reading).await {
-            Ok(Ok(body)) => Ok((body, memory)),
+            Ok(Ok(body)) => {
+                // A body of unknown length was taken for the largest.
+                let rest = memory.num_permits().saturating_sub(body.len().div_ceil(PERMIT_BYTES));
+                drop(memory.split(rest));
+                Ok((body, memory))
+            }
             Ok(Err(error)) if is_limit(&error) => Err(too_large()),
             Ok(Err(error)) => Err(Refusal::bad(format!("cannot read the body: {error}"))),
             Err(_) => {

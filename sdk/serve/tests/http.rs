@@ -23,8 +23,18 @@ async fn faulty(_: &mut Context, how: String) -> Result<(), FunctionError> {
     Err(FunctionError::new("busy").retry_after(Duration::from_millis(1_200)))
 }
 
+/// Waits until so many calls run at once.
+static TOGETHER: std::sync::LazyLock<tokio::sync::Barrier> =
+    std::sync::LazyLock::new(|| tokio::sync::Barrier::new(32));
+
+async fn together(_: &mut Context, _: Message) -> Result<(), FunctionError> {
+    TOGETHER.wait().await;
+    Ok(())
+}
+
 function! { "example/person", states: [VISITS], person }
 function! { "example/faulty", faulty }
+function! { "example/together", together }
 
 /// `ToFunction` for example/person/Bob with the string "Bob" and no state.
 const PLAIN: &str = "a2063f0a160a076578616d706c651206706572736f6e1a03426f621a2512230a18696f2e7374\
@@ -130,6 +140,26 @@ async fn paths_below_and_bodies_in_chunks_are_served() {
 }
 
 #[tokio::test]
+async fn calls_that_wait_do_not_hold_the_memory_for_the_largest_body() {
+    let address = start_linked().await;
+    let target = "0a180a076578616d706c651208746f6765746865721a03426f62";
+    let body = bytes_of(&format!("a2061e{target}1a021200"));
+    let head = "POST /statefun HTTP/1.1\r\nTransfer-Encoding: chunked";
+    let chunks = [format!("{:x}\r\n", body.len()).as_bytes(), &body, b"\r\n0\r\n\r\n"].concat();
+    let calls: Vec<_> = (0..32)
+        .map(|_| {
+            let chunks = chunks.clone();
+            tokio::spawn(async move { send(address, head, &chunks).await })
+        })
+        .collect();
+    for call in calls {
+        let answer = tokio::time::timeout(Duration::from_secs(10), call).await;
+        let answer = answer.expect("all run at once").expect("no panic");
+        assert_eq!(answer.body, bytes_of("a20600"), "{}", answer.text());
+    }
+}
+
+#[tokio::test]
 async fn a_failing_function_is_500_with_its_text() {
     let address = start_linked().await;
     let request = |text: &str| {
@@ -208,7 +238,7 @@ async fn a_function_that_was_not_chosen_is_not_served() {
     assert_eq!(
         Functions::only(&["example/persn"]).unwrap_err().to_string(),
         "function `example/persn` is not linked into this process; linked are example/faulty, \
-         example/person"
+         example/person, example/together"
     );
 }
 
