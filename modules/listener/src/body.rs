@@ -1,0 +1,131 @@
+//! What a client sends: a body within a limit, read into memory that was admitted, from a client that
+//! keeps up.
+
+use std::future::poll_fn;
+use std::pin::Pin;
+use std::time::Duration;
+
+use bytes::{Bytes, BytesMut};
+use dormouse_sdk::ingress::{Admission, Lane};
+use http::StatusCode;
+use hyper::body::{Body as _, Incoming};
+use tokio::time::{Instant, timeout, timeout_at};
+
+use crate::answer::Refusal;
+
+/// A client may take this long for a body, and longer by what [`RATE_BYTES_MIN`] allows.
+pub const GRACE: Duration = Duration::from_secs(30);
+/// Bytes per second that a client has to send at least, once [`GRACE`] is over.
+pub const RATE_BYTES_MIN: u64 = 64 * 1024;
+/// Longest body of unknown length that is read before memory for the longest possible one is admitted.
+const UNKNOWN_BYTES: usize = 64 * 1024;
+/// How much of a refused body is read and dropped, so that the client gets to see the refusal.
+const DRAINED_BYTES_MAX: usize = 64 << 20;
+/// How long a refused body is read.
+const DRAIN_TIME: Duration = Duration::from_secs(10);
+
+/// A body in memory, with the right to that memory.
+#[derive(Debug)]
+pub struct Received {
+    pub bytes: Bytes,
+    /// To be kept until the message has been submitted.
+    pub admission: Admission,
+}
+
+/// Why a body was not read. Nothing has been accepted.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum BodyError {
+    TooLarge { bytes_max: usize },
+    TooSlow,
+    NoMemory { waited: Duration },
+    Broken(String),
+}
+
+impl From<BodyError> for Refusal {
+    fn from(error: BodyError) -> Self {
+        match error {
+            BodyError::TooLarge { bytes_max } => Self::new(
+                StatusCode::PAYLOAD_TOO_LARGE,
+                format!("the body is longer than {bytes_max} bytes"),
+            ),
+            BodyError::TooSlow => Self::new(
+                StatusCode::REQUEST_TIMEOUT,
+                format!("the body did not come within {} s", GRACE.as_secs()),
+            ),
+            BodyError::NoMemory { waited } => Self::new(
+                StatusCode::SERVICE_UNAVAILABLE,
+                format!(
+                    "no memory for the body became free within {waited:?}; nothing was accepted"
+                ),
+            ),
+            BodyError::Broken(why) => {
+                Self::new(StatusCode::BAD_REQUEST, format!("the body broke off: {why}"))
+            }
+        }
+    }
+}
+
+/// Reads a body of at most `bytes_max` bytes, waiting at most `wait` for memory.
+pub async fn read(
+    mut body: Incoming,
+    lane: &Lane,
+    bytes_max: usize,
+    wait: Duration,
+) -> Result<Received, BodyError> {
+    let hint = body.size_hint();
+    let known = hint.exact().map(|exact| usize::try_from(exact).unwrap_or(usize::MAX));
+    if hint.lower() > bytes_max as u64 {
+        drain(body);
+        return Err(BodyError::TooLarge { bytes_max });
+    }
+    let mut admitted = known.unwrap_or(UNKNOWN_BYTES.min(bytes_max));
+    let mut admission = admit(lane, admitted, wait).await?;
+    let mut bytes = BytesMut::with_capacity(admitted);
+    let started = Instant::now();
+    loop {
+        let patience = GRACE + Duration::from_secs(bytes.len() as u64 / RATE_BYTES_MIN);
+        let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+        let frame = match timeout_at(started + patience, next).await {
+            Err(_) => return Err(BodyError::TooSlow),
+            Ok(None) => break,
+            Ok(Some(Err(error))) => return Err(BodyError::Broken(error.to_string())),
+            Ok(Some(Ok(frame))) => frame,
+        };
+        let Ok(data) = frame.into_data() else { continue };
+        if data.len() > bytes_max - bytes.len() {
+            drain(body);
+            return Err(BodyError::TooLarge { bytes_max });
+        }
+        if bytes.len() + data.len() > admitted {
+            // Given back first: whoever waited while holding some could wait for each other for ever.
+            drop(admission);
+            admitted = bytes_max;
+            admission = admit(lane, admitted, wait).await?;
+        }
+        bytes.extend_from_slice(&data);
+        if body.is_end_stream() {
+            break;
+        }
+    }
+    Ok(Received { bytes: bytes.freeze(), admission })
+}
+
+async fn admit(lane: &Lane, bytes: usize, wait: Duration) -> Result<Admission, BodyError> {
+    let admitted = timeout(wait, lane.admit(bytes)).await;
+    admitted.map_err(|_| BodyError::NoMemory { waited: wait })
+}
+
+/// Reads on for a while and drops what comes, while the refusal is on its way: a connection that is
+/// closed with unread bytes takes the answer with it.
+pub fn drain(mut body: Incoming) {
+    tokio::task::spawn_local(timeout(DRAIN_TIME, async move {
+        let mut left = DRAINED_BYTES_MAX;
+        while let Some(Ok(frame)) = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx)).await {
+            let length = frame.data_ref().map_or(0, Bytes::len);
+            match left.checked_sub(length) {
+                Some(rest) => left = rest,
+                None => break,
+            }
+        }
+    }));
+}
