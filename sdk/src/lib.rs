@@ -3,7 +3,7 @@
 //! Functions, in the order in which one writes them: [`value`] (types of messages and states) →
 //! [`state`] → [`context`] and [`message`] (what a function is given) → [`function!`] (registers it;
 //! [`registry`] and [`batch`] run it) → [`record`] (records for egresses). The runtime sees
-//! [`function`]. Modules, in the order in which an application meets them: [`manifest`] (YAML as
+//! [`mod@function`]. Modules, in the order in which an application meets them: [`manifest`] (YAML as
 //! written, with positions) → [`module`] (binders of component kinds) → [`ingress`] → [`egress`].
 
 #![warn(missing_docs)]
