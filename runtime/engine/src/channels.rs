@@ -165,16 +165,13 @@ impl Shard {
         let Some(channel) = &mut self.part(sender).channels[usize::from(receiver.0)] else {
             return;
         };
-        let never_opened = epoch < channel.epoch && channel.trimmed == 0;
-        if epoch != channel.epoch && !never_opened {
+        if epoch > channel.epoch {
             return;
         }
-        let taken = if never_opened { 0 } else { taken };
-        if taken < channel.trimmed {
-            return; // Confirmed since: the frame was overtaken.
-        }
-        channel.opens = never_opened;
-        channel.sent = taken;
+        // A report that was overtaken counts too: the batch that it names was not taken.
+        channel.opens = epoch < channel.epoch;
+        let known = if epoch < channel.epoch { 0 } else { taken };
+        channel.sent = known.max(channel.trimmed);
         self.send_window(sender, receiver);
     }
 
