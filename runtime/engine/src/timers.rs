@@ -53,6 +53,7 @@ impl Shard {
             self.shorten_near(partition);
         }
         self.register_due(partition);
+        self.load_timers(partition);
     }
 
     /// Cancels the message that holds `token` under the sender id `id`, if there is one.
@@ -66,6 +67,7 @@ impl Shard {
         keys::token(&mut self.key, partition, id, token);
         self.delete(partition);
         self.register_due(partition);
+        self.load_timers(partition);
     }
 
     /// Drops what memory knows of a token; its due row goes too when it is known, else it is found
