@@ -5,18 +5,19 @@
 //! base that holds some later ones ends the same). The base may only get what is durable in the log,
 //! and log files go only when the base has said that it is durable.
 
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use dormouse_engine::codec::{Reader, put_varint};
+use dormouse_engine::keys;
 use rustc_hash::FxHashMap;
-use std::sync::atomic::Ordering;
 
 use crate::StoreError;
 use crate::base::{Base, FRESH_RUNS_MAX, OWN_SPACE, Snapshot};
 use crate::embedded::Disk;
 use crate::memory::Shards;
-use crate::outboxes::{Dead, changed, dead, dead_keys, encode_span, span_key};
+use crate::outboxes::{Dead, Span, Spans, changed, dead, dead_keys, encode_span, span_key};
 use crate::overlay::Layer;
 use crate::signals::{Signals, lock};
 use crate::state::Channel;
@@ -180,31 +181,12 @@ impl Checkpointer {
     /// Writes the layers to the base, then lets them and the log behind them go.
     fn write(&self, frozen: Frozen) -> Result<(), StoreError> {
         self.disk.log.wait_durable(frozen.top)?;
-        let spans = lock(&self.disk.spans).clone();
-        let mut own = OwnRows::default();
-        let written = frozen
-            .layers
-            .iter()
-            .flat_map(|layer| layer.space(dormouse_engine::keys::SPACE_OUTBOX))
-            .filter(|(_, value)| value.is_some())
-            .map(|(key, _)| key);
-        let changed = changed(&spans, &frozen.dead, written);
-        own.note(&frozen, &changed);
-        let mut rows: Vec<(&[u8], Option<&[u8]>)> =
-            frozen.layers.iter().flat_map(|layer| layer.entries()).collect();
-        rows.extend(own.rows.iter().map(|(key, value)| (&key[..], value.as_deref())));
-        rows.sort_unstable_by_key(|(key, _)| *key);
-        rows.dedup_by_key(|(key, _)| *key);
-        self.disk.base.ingest(rows.into_iter())?;
-        {
-            let mut spans = lock(&self.disk.spans);
-            for (channel, span) in changed {
-                match span {
-                    Some(span) => spans.insert(channel, span),
-                    None => spans.remove(&channel),
-                };
-            }
-        }
+        let mut spans = lock(&self.disk.spans).clone();
+        let layers = frozen.layers.iter().map(|layer| &**layer);
+        let to_write =
+            ToWrite { layers: layers.collect(), dead: &frozen.dead, floor: frozen.floor };
+        to_write.write(&self.disk.base, &mut spans)?;
+        *lock(&self.disk.spans) = spans;
         self.let_go(frozen)?;
         self.compactor.begin();
         self.compactor.wait_for_room()
@@ -226,25 +208,55 @@ impl Checkpointer {
     }
 }
 
-/// Rows that a checkpoint adds to those of the layers.
-#[derive(Default)]
-struct OwnRows {
-    rows: Vec<(Vec<u8>, Option<Vec<u8>>)>,
+/// What one checkpoint writes to the base. All of it must be durable in the log.
+#[derive(Debug)]
+pub(crate) struct ToWrite<'a> {
+    pub(crate) layers: Vec<&'a Layer>,
+    /// Outbox entries in the base that are trimmed.
+    pub(crate) dead: &'a [Dead],
+    /// The base holds everything up to here when this is written.
+    pub(crate) floor: u64,
 }
 
-impl OwnRows {
-    fn note(
-        &mut self,
-        frozen: &Frozen,
-        changed: &FxHashMap<Channel, Option<crate::outboxes::Span>>,
-    ) {
-        self.rows.extend(dead_keys(&frozen.dead).map(|key| (key, None)));
-        self.rows.extend(
-            changed.iter().map(|(channel, span)| (span_key(*channel), span.map(encode_span))),
-        );
+impl ToWrite<'_> {
+    /// Writes in one step, and brings `spans` to what the base holds then.
+    pub(crate) fn write(&self, base: &Base, spans: &mut Spans) -> Result<(), StoreError> {
+        let sent = self
+            .layers
+            .iter()
+            .flat_map(|layer| layer.space(keys::SPACE_OUTBOX))
+            .filter(|(_, value)| value.is_some())
+            .map(|(key, _)| key);
+        let changed = changed(spans, self.dead, sent);
+        let own = self.own_rows(&changed);
+        let mut rows: Vec<(&[u8], Option<&[u8]>)> =
+            self.layers.iter().flat_map(|layer| layer.entries()).collect();
+        rows.extend(own.iter().map(|(key, value)| (&key[..], value.as_deref())));
+        rows.sort_unstable_by_key(|(key, _)| *key);
+        // A trimmed entry may also have been deleted: two tombstones.
+        rows.dedup_by_key(|(key, _)| *key);
+        base.ingest(rows.into_iter())?;
+        for (channel, span) in changed {
+            match span {
+                Some(span) => spans.insert(channel, span),
+                None => spans.remove(&channel),
+            };
+        }
+        Ok(())
+    }
+
+    /// Rows beside those of the layers.
+    fn own_rows(
+        &self,
+        changed: &FxHashMap<Channel, Option<Span>>,
+    ) -> Vec<(Vec<u8>, Option<Vec<u8>>)> {
+        let dead = dead_keys(self.dead).map(|key| (key, None));
+        let spans =
+            changed.iter().map(|(channel, span)| (span_key(*channel), span.map(encode_span)));
         let mut position = Vec::new();
-        put_varint(&mut position, frozen.floor);
-        self.rows.push((CHECKPOINT_KEY.to_vec(), Some(position)));
+        put_varint(&mut position, self.floor);
+        let position = (CHECKPOINT_KEY.to_vec(), Some(position));
+        dead.chain(spans).chain([position]).collect()
     }
 }
 

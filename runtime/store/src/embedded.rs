@@ -199,7 +199,8 @@ impl EmbeddedStore {
         let began = Instant::now();
         let directory = Directory::open(&options.directory, options.partitions)?;
         let base = Arc::new(Base::open(&directory.base, options.base_cache_bytes)?);
-        let recovered = recover(&directory.log, &base, options.progress.as_ref())?;
+        let recovered =
+            recover(&directory.log, &base, options.dirty_bytes_max, options.progress.as_ref())?;
         let report = RecoveryReport {
             is_new: directory.is_new,
             commits: recovered.replayed.records,

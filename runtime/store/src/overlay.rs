@@ -69,12 +69,19 @@ impl Layer {
 
     /// Leaves a tombstone, or nothing at all when nothing older can hold the key.
     pub(crate) fn delete(&mut self, key: &[u8], leaves_tombstones: bool) {
-        let is_fresh =
-            keys::is_never_reused(key[0]) && self.sorted.get(key).is_some_and(|cell| cell.fresh);
-        if is_fresh || !leaves_tombstones {
-            self.forget(key);
-        } else {
-            self.set(key, None, false);
+        if !leaves_tombstones {
+            return self.forget(key);
+        }
+        if !is_sorted(key[0]) {
+            return self.set(key, None, false);
+        }
+        match self.sorted.get_mut(key) {
+            Some(cell) if cell.fresh && keys::is_never_reused(key[0]) => self.forget(key),
+            Some(cell) => {
+                let freed = overwrite(cell, None);
+                self.bytes = self.bytes.strict_add_signed(freed);
+            }
+            None => self.set(key, None, false),
         }
     }
 

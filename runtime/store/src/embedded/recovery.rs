@@ -3,6 +3,7 @@
 //! replay: a mark may stand behind the entries that it trims.
 
 use std::path::Path;
+use std::sync::Arc;
 
 use dormouse_engine::codec::Reader;
 use dormouse_engine::{commit::OpIter, keys};
@@ -10,8 +11,8 @@ use dormouse_protocol::Partition;
 use rustc_hash::FxHashMap;
 
 use crate::StoreError;
-use crate::base::Base;
-use crate::checkpoint::checkpoint_of;
+use crate::base::{Base, Snapshot};
+use crate::checkpoint::{ToWrite, checkpoint_of};
 use crate::embedded::ProgressCallback;
 use crate::log::record::decode_body;
 use crate::log::recover::{RecoveryProgress, Replayed, Sink, replay};
@@ -33,6 +34,9 @@ pub(crate) struct Recovered {
 
 struct Replaying<'a> {
     state: State,
+    base: &'a Base,
+    spans: Spans,
+    dirty_bytes_max: u64,
     progress: Option<&'a ProgressCallback>,
 }
 
@@ -55,6 +59,18 @@ impl Sink for Replaying<'_> {
         Ok(())
     }
 
+    /// Keeps memory within bounds: what a replay keeps can be more than what the shards kept, whose
+    /// queue entries vanish with their deletes.
+    fn is_durable_up_to(&mut self, lsn: u64) -> Result<(), StoreError> {
+        if self.state.live_bytes() as u64 <= self.dirty_bytes_max {
+            return Ok(());
+        }
+        let replayed = std::mem::replace(&mut self.state, State::of_replay()).into_live();
+        // No mark counts before the end of the replay: trimmed entries go with a later checkpoint.
+        let to_write = ToWrite { layers: vec![&replayed], dead: &[], floor: lsn };
+        to_write.write(self.base, &mut self.spans)
+    }
+
     fn progress(&mut self, progress: RecoveryProgress) {
         if let Some(callback) = self.progress {
             callback(progress);
@@ -65,23 +81,45 @@ impl Sink for Replaying<'_> {
 /// Recovers from the log in `log` over `base`.
 pub(crate) fn recover(
     log: &Path,
-    base: &std::sync::Arc<Base>,
+    base: &Arc<Base>,
+    dirty_bytes_max: u64,
     progress: Option<&ProgressCallback>,
 ) -> Result<Recovered, StoreError> {
-    let snapshot = base.snapshot();
-    let checkpoint = checkpoint_of(&snapshot)?;
+    let checkpoint = checkpoint_of(&base.snapshot())?;
+    let mut replaying = Replaying {
+        state: State::of_replay(),
+        spans: spans_of(&base.snapshot())?,
+        base,
+        dirty_bytes_max,
+        progress,
+    };
+    let replayed = replay(log, checkpoint, &mut replaying)?;
+    let Replaying { state, spans, .. } = replaying;
+    let mut layer = state.into_live();
+    let trimmed = trim_by_marks(&mut layer, &spans, &base.snapshot())?;
+    Ok(Recovered { replayed, layer, spans, trimmed })
+}
+
+/// The outbox entries that the base says it holds.
+fn spans_of(base: &Snapshot) -> Result<Spans, StoreError> {
     let mut spans = Spans::default();
     let (from, to) = span_keys();
-    for row in snapshot.range(&from, &to) {
+    for row in base.range(&from, &to) {
         let (key, value) = row?;
         let (channel, span) = decode_span(&key, &value).map_err(|error| {
             StoreError::Unstorable { problem: format!("the base's note of an outbox is a {error}") }
         })?;
         spans.insert(channel, span);
     }
-    let mut replaying = Replaying { state: State::of_replay(), progress };
-    let replayed = replay(log, checkpoint, &mut replaying)?;
-    let mut layer = replaying.state.into_live();
+    Ok(spans)
+}
+
+/// Drops the entries that receivers have taken from `layer`; says how far each channel is taken.
+fn trim_by_marks(
+    layer: &mut Layer,
+    spans: &Spans,
+    base: &Snapshot,
+) -> Result<FxHashMap<Channel, u64>, StoreError> {
     let mut channels: Vec<Channel> = spans.keys().copied().collect();
     channels
         .extend(layer.space(keys::SPACE_OUTBOX).filter_map(|(key, _)| Some(outbox_entry(key)?.0)));
@@ -94,7 +132,7 @@ pub(crate) fn recover(
         keys::mark(&mut scratch, to, from);
         let mark = match layer.get(&scratch) {
             Some(cell) => cell.value().map(<[u8]>::to_vec),
-            None => snapshot.get(&scratch)?.map(|value| value.to_vec()),
+            None => base.get(&scratch)?.map(|value| value.to_vec()),
         };
         let Some(taken) = mark.map(|mark| mark_number(&mark)).transpose()? else {
             continue;
@@ -104,7 +142,7 @@ pub(crate) fn recover(
         keys::outbox(&mut last, from, to, taken);
         layer.forget_range(&first, &last, &mut scratch);
     }
-    Ok(Recovered { replayed, layer, spans, trimmed })
+    Ok(trimmed)
 }
 
 /// The highest number that a receiver's mark says was taken.

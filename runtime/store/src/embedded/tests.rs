@@ -38,6 +38,22 @@ impl Place {
     }
 }
 
+/// Syncs wait until this is dropped, also by a failing test.
+struct Held(Faults);
+
+impl Held {
+    fn new(faults: &Faults) -> Self {
+        faults.hold_syncs(true);
+        Self(faults.clone())
+    }
+}
+
+impl Drop for Held {
+    fn drop(&mut self) {
+        self.0.hold_syncs(false);
+    }
+}
+
 fn put(id: &str, value: &[u8]) -> Commit {
     let mut commit = Commit::default();
     commit.ops.put(&state_key(0, id), value);
@@ -83,14 +99,14 @@ fn nothing_reaches_the_base_before_it_is_durable_in_the_log() {
     let place = Place::new();
     let store = place.open();
     let mut shard = open_shard(&*store, 0, &[0]);
-    place.faults.hold_syncs(true);
+    let held = Held::new(&place.faults);
     let lsn = shard.append(&put("a", b"1")).unwrap();
     let checkpointer = checkpointer(&store);
     let writing = std::thread::spawn(move || checkpointer.checkpoint_now());
     std::thread::sleep(Duration::from_millis(200));
     assert!(store.disk.base.is_empty(), "written although the log is not synced");
     assert_eq!(get(&mut *shard, "a").as_deref(), Some(&b"1"[..]));
-    place.faults.hold_syncs(false);
+    drop(held);
     writing.join().unwrap().unwrap();
     assert!(shard.durable().unwrap() >= lsn);
     assert_eq!(checkpoint_position(&store), lsn.0);
@@ -184,7 +200,7 @@ fn dirty_bytes_are_bounded_and_the_end_of_saturation_is_told() {
         counter.fetch_add(1, Ordering::SeqCst);
     });
     let mut shard = store.open_shard(0, &[Partition(0)], waker).unwrap();
-    place.faults.hold_syncs(true);
+    let held = Held::new(&place.faults);
     let mut most = 0;
     let mut number = 0_u32;
     while !shard.is_saturated() {
@@ -195,7 +211,7 @@ fn dirty_bytes_are_bounded_and_the_end_of_saturation_is_told() {
     }
     assert!((200_000..201_000).contains(&most), "{most} bytes");
     let before = woken.load(Ordering::SeqCst);
-    place.faults.hold_syncs(false);
+    drop(held);
     until("checkpoints catch up", || !shard.is_saturated());
     until("the shard is woken", || woken.load(Ordering::SeqCst) > before);
     until("all is written", || store.disk.dirty_bytes.load(Ordering::Relaxed) <= 100_000);
@@ -405,5 +421,35 @@ fn recovery_is_exact_after_any_number_of_restarts() {
         } else {
             store.close().unwrap();
         }
+    }
+}
+
+#[test]
+fn a_replay_keeps_no_more_in_memory_than_it_may() {
+    let place = Place::new();
+    let mut options = place.options();
+    options.segment_bytes = 64 << 10;
+    let store = place.open_with(options.clone());
+    let mut shard = open_shard(&*store, 0, &[0, 1]);
+    let mut workload = Workload::new(3, &[0, 1]);
+    for _ in 0..2_000 {
+        shard.append(&workload.commit()).unwrap();
+    }
+    store.close().unwrap();
+    drop((shard, store));
+    options.dirty_bytes_max = 100_000;
+    let directory = Directory::open(place.directory.path(), 8).unwrap();
+    let base = Arc::new(Base::open(&directory.base, 1 << 20).unwrap());
+    let recovered = recover(&directory.log, &base, 100_000, None).unwrap();
+    assert!(recovered.replayed.record_bytes > 1_000_000);
+    assert!(recovered.layer.bytes() < 300_000, "{} bytes", recovered.layer.bytes());
+    drop((recovered, base, directory));
+    // A crash at this point: the base is ahead of where the log begins.
+    for _ in 0..2 {
+        let store = place.open_with(options.clone());
+        let mut shard = open_shard(&*store, 0, &[0, 1]);
+        workload.check(&mut *shard);
+        shard.append(&workload.commit()).unwrap();
+        store.close().unwrap();
     }
 }

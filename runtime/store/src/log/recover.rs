@@ -52,6 +52,8 @@ pub(crate) struct Replayed {
 pub(crate) trait Sink {
     /// Takes one body; an error says what is wrong with it.
     fn take(&mut self, body: &[u8]) -> Result<(), StoreError>;
+    /// Everything up to `lsn` was taken and is durable.
+    fn is_durable_up_to(&mut self, lsn: u64) -> Result<(), StoreError>;
     fn progress(&mut self, progress: RecoveryProgress);
 }
 
@@ -73,6 +75,7 @@ pub(crate) fn replay(
     let (segments, free) = find_segments(dir)?;
     let start = start_of(dir, &segments, checkpoint)?;
     let mut replay = Replay {
+        checkpoint,
         expected: start.map_or(checkpoint + 1, |(_, expected)| expected),
         records: 0,
         record_bytes: 0,
@@ -83,7 +86,7 @@ pub(crate) fn replay(
         },
     };
     let end = match start {
-        Some((at, _)) => Some(replay.run(&segments, at, checkpoint, sink)?),
+        Some((at, _)) => Some(replay.run(&segments, at, sink)?),
         None => None,
     };
     let last_lsn = replay.expected - 1;
@@ -152,15 +155,15 @@ fn start_of(
     }
 }
 
-/// Makes what stays durable (after `kill -9` it may never have been synced), and cuts the last one.
+/// Makes what stays durable, and cuts the last segment. Those before it are synced already.
 fn keep(segments: &[Found], last_in: &[u64], offset: u64) -> Result<Vec<Sealed>, StoreError> {
-    for (at, segment) in segments.iter().enumerate() {
-        let io = |error| StoreError::io(&segment.path, error);
-        let file = OpenOptions::new().write(true).open(&segment.path).map_err(io)?;
-        if at + 1 == segments.len() {
-            file.set_len(offset).map_err(io)?;
-        }
-        file.sync_all().map_err(io)?;
+    if let Some(last) = segments.last() {
+        let file = OpenOptions::new().write(true).open(&last.path);
+        file.and_then(|file| {
+            file.set_len(offset)?;
+            file.sync_all()
+        })
+        .map_err(|error| StoreError::io(&last.path, error))?;
     }
     let sealed = segments.iter().zip(last_in).map(|(segment, last)| Sealed {
         path: segment.path.clone(),
@@ -171,6 +174,8 @@ fn keep(segments: &[Found], last_in: &[u64], offset: u64) -> Result<Vec<Sealed>,
 }
 
 struct Replay {
+    /// The base holds everything up to here.
+    checkpoint: u64,
     /// The position that comes next.
     expected: u64,
     records: u64,
@@ -186,7 +191,6 @@ impl Replay {
         &mut self,
         segments: &[Found],
         mut at: usize,
-        checkpoint: u64,
         sink: &mut impl Sink,
     ) -> Result<(usize, u64), StoreError> {
         loop {
@@ -198,13 +202,16 @@ impl Replay {
             let next = (at + 1..segments.len())
                 .find(|next| segments[*next].first_lsn == Some(self.expected));
             if let Some(next) = next {
+                // After `kill -9` it may never have been synced.
+                sync(&segments[at].path)?;
+                sink.is_durable_up_to(self.expected - 1)?;
                 at = next;
                 continue;
             }
             let claim = claim_after(&segments[at], &bytes, offset)
                 .max(segments[at].header.durable)
                 .max(claim_of(&segments[at + 1..])?)
-                .max(checkpoint);
+                .max(self.checkpoint);
             if claim >= self.expected {
                 let (path, offset) = locate(&segments[at..], &bytes, offset, self.expected)?;
                 return Err(damaged(
@@ -236,7 +243,7 @@ impl Replay {
             let Some(body) = header.body(record) else {
                 break;
             };
-            if header.kind == Kind::Commit {
+            if header.kind == Kind::Commit && header.lsn > self.checkpoint {
                 sink.take(body).map_err(|error| match error {
                     StoreError::Unstorable { problem } => {
                         damaged(&segment.path, offset as u64, problem)
@@ -357,6 +364,14 @@ fn open_segment(path: PathBuf, number: Option<u64>) -> Result<Found, StoreError>
     let seed = header.seed();
     let first = Header::read(&front[SEGMENT_HEADER_BYTES..], &seed);
     Ok(Found { path, header, seed, bytes, first_lsn: first.map(|first| first.lsn) })
+}
+
+fn sync(path: &Path) -> Result<(), StoreError> {
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| StoreError::io(path, error))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
