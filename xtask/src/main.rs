@@ -1,6 +1,6 @@
 //! The project's own commands: `cargo xtask test`, `tidy`, `docs`, `k8s`, `sim`, `bench`.
 //!
-//! `test` is everything that CI runs, in one list ([`steps::STEPS`]). Nothing here is skipped when a
+//! `test` is everything that CI runs, in one list (`steps.rs`). Nothing here is skipped when a
 //! tool is missing: the command fails and names what to install.
 
 mod docs;

@@ -1,4 +1,4 @@
-//! The list of what CI runs. [`STEPS`] is its only definition: `.ci/run`, the README and a desk call
+//! The list of what CI runs. `STEPS` is its only definition: `.ci/run`, the README and a desk call
 //! `cargo xtask test` and get exactly this, in this order.
 //!
 //! Three builds exist in total, and steps are ordered so that they share them: check (clippy,
