@@ -123,7 +123,7 @@ pub(crate) struct Timers {
     pub(crate) loading: bool,
     /// Tokens cancelled or used again while a load is under way: what it read of them is stale.
     pub(crate) touched: FxHashSet<(CompactString, CompactString)>,
-    /// The last commit with a message that was left to the store.
+    /// The last commit that sends or cancels a message: a read has to see it.
     pub(crate) far_commit: u64,
     /// Under which due time the shard has this partition registered.
     pub(crate) registered_ms: Option<u64>,

@@ -66,6 +66,9 @@ impl Shard {
         self.forget_token(partition, id, token);
         keys::token(&mut self.key, partition, id, token);
         self.delete(partition);
+        // A read must not see the token as it was before.
+        let commit = self.scope(partition).number;
+        self.part(partition).timers.far_commit = commit;
         self.register_due(partition);
         self.load_timers(partition);
     }
