@@ -30,13 +30,20 @@ pub struct Settings {
     /// Type of bodies whose content type says nothing better.
     pub value_type: Option<CompactString>,
     pub body_bytes_max: usize,
+    /// How long a client may take for a body, beside what its length allows. Not in the manifest.
+    pub body_grace: Duration,
     /// Longest wait for a reply, for durability, and for memory.
     pub wait_max: Duration,
 }
 
 impl Default for Settings {
     fn default() -> Self {
-        Self { value_type: None, body_bytes_max: 32 << 20, wait_max: Duration::from_secs(60) }
+        Self {
+            value_type: None,
+            body_bytes_max: 32 << 20,
+            body_grace: body::GRACE,
+            wait_max: Duration::from_secs(60),
+        }
     }
 }
 
@@ -118,8 +125,12 @@ impl Front {
             }
         };
         let settings = &self.settings;
-        let received =
-            body::read(body, &self.lane, settings.body_bytes_max, settings.wait_max).await?;
+        let limits = body::Limits {
+            bytes_max: settings.body_bytes_max,
+            wait: settings.wait_max,
+            grace: settings.body_grace,
+        };
+        let received = body::read(body, &self.lane, limits).await?;
         let value = asked.body_type.value(received.bytes)?;
         // Held until the message is accepted: the memory is the runtime's from there on.
         let _admission = received.admission;

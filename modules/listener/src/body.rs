@@ -13,7 +13,7 @@ use tokio::time::{Instant, timeout, timeout_at};
 
 use crate::answer::Refusal;
 
-/// A client may take this long for a body, and longer by what [`RATE_BYTES_MIN`] allows.
+/// A client may usually take this long for a body, and longer by what [`RATE_BYTES_MIN`] allows.
 pub const GRACE: Duration = Duration::from_secs(30);
 /// Bytes per second that a client has to send at least, once [`GRACE`] is over.
 pub const RATE_BYTES_MIN: u64 = 64 * 1024;
@@ -36,7 +36,7 @@ pub struct Received {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyError {
     TooLarge { bytes_max: usize },
-    TooSlow,
+    TooSlow { after: Duration },
     NoMemory { waited: Duration },
     Broken(String),
 }
@@ -48,9 +48,9 @@ impl From<BodyError> for Refusal {
                 StatusCode::PAYLOAD_TOO_LARGE,
                 format!("the body is longer than {bytes_max} bytes"),
             ),
-            BodyError::TooSlow => Self::new(
+            BodyError::TooSlow { after } => Self::new(
                 StatusCode::REQUEST_TIMEOUT,
-                format!("the body did not come within {} s", GRACE.as_secs()),
+                format!("the body did not come within {after:?}"),
             ),
             BodyError::NoMemory { waited } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
@@ -65,13 +65,19 @@ impl From<BodyError> for Refusal {
     }
 }
 
-/// Reads a body of at most `bytes_max` bytes, waiting at most `wait` for memory.
-pub async fn read(
-    mut body: Incoming,
-    lane: &Lane,
-    bytes_max: usize,
-    wait: Duration,
-) -> Result<Received, BodyError> {
+/// What a body may be.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    pub bytes_max: usize,
+    /// Longest wait for memory.
+    pub wait: Duration,
+    /// Time for a body of any length; usually [`GRACE`].
+    pub grace: Duration,
+}
+
+/// Reads a body.
+pub async fn read(mut body: Incoming, lane: &Lane, limits: Limits) -> Result<Received, BodyError> {
+    let Limits { bytes_max, wait, grace } = limits;
     let hint = body.size_hint();
     let known = hint.exact().map(|exact| usize::try_from(exact).unwrap_or(usize::MAX));
     if hint.lower() > bytes_max as u64 {
@@ -83,10 +89,10 @@ pub async fn read(
     let mut bytes = BytesMut::with_capacity(admitted);
     let started = Instant::now();
     loop {
-        let patience = GRACE + Duration::from_secs(bytes.len() as u64 / RATE_BYTES_MIN);
+        let patience = grace + Duration::from_secs(bytes.len() as u64 / RATE_BYTES_MIN);
         let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
         let frame = match timeout_at(started + patience, next).await {
-            Err(_) => return Err(BodyError::TooSlow),
+            Err(_) => return Err(BodyError::TooSlow { after: patience }),
             Ok(None) => break,
             Ok(Some(Err(error))) => return Err(BodyError::Broken(error.to_string())),
             Ok(Some(Ok(frame))) => frame,

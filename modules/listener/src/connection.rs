@@ -37,6 +37,7 @@ pub(crate) struct State {
 #[derive(Default)]
 pub(crate) struct Written {
     waiting: Cell<bool>,
+    closed: Cell<bool>,
     actions: RefCell<Vec<OnWritten>>,
 }
 
@@ -67,8 +68,17 @@ impl State {
 
 impl Written {
     pub(crate) fn after_flush(&self, action: OnWritten) {
+        if self.closed.get() {
+            return;
+        }
         self.actions.borrow_mut().push(action);
         self.waiting.set(true);
+    }
+
+    /// Nothing will be flushed any more: what still waits is dropped undone.
+    fn close(&self) {
+        self.closed.set(true);
+        self.actions.take();
     }
 
     fn flushed(&self) {
@@ -124,6 +134,12 @@ pub(crate) async fn serve<F, R>(
 struct Flushing {
     stream: TokioIo<TcpStream>,
     written: Rc<Written>,
+}
+
+impl Drop for Flushing {
+    fn drop(&mut self) {
+        self.written.close();
+    }
 }
 
 impl Read for Flushing {

@@ -41,6 +41,7 @@ const SPREAD: usize = 1;
 pub struct Listener {
     /// Host and port.
     listen: String,
+    quiet_seconds_max: u64,
     bound: OnceLock<TcpListener>,
     lanes: OnceLock<Lanes>,
 }
@@ -69,7 +70,18 @@ struct Slot {
 impl Listener {
     #[must_use]
     pub fn new(listen: impl Into<String>) -> Arc<Self> {
-        Arc::new(Self { listen: listen.into(), bound: OnceLock::new(), lanes: OnceLock::new() })
+        Self::with_quiet_seconds(listen, QUIET_SECONDS_MAX)
+    }
+
+    /// With another bound than [`QUIET_SECONDS_MAX`].
+    #[must_use]
+    pub fn with_quiet_seconds(listen: impl Into<String>, quiet_seconds_max: u64) -> Arc<Self> {
+        Arc::new(Self {
+            listen: listen.into(),
+            quiet_seconds_max,
+            bound: OnceLock::new(),
+            lanes: OnceLock::new(),
+        })
     }
 
     /// Binds; answers where it listens, with the port that port 0 became.
@@ -107,7 +119,7 @@ impl Listener {
             let room = self.has_room();
             tokio::select! {
                 () = &mut stopped => break,
-                _ = ticks.tick() => clients.tick(),
+                _ = ticks.tick() => clients.tick(self.quiet_seconds_max),
                 Some(accepted) = inbox.recv() => clients.take_over(accepted),
                 accepted = listener.accept(), if room => match accepted {
                     Ok((stream, _)) => self.place(stream, lane.index(), &clients),
@@ -267,9 +279,9 @@ where
     }
 
     /// Another second has passed.
-    fn tick(&self) {
+    fn tick(&self, quiet_seconds_max: u64) {
         self.clock.set(self.clock.get() + 1);
-        self.close_quiet(QUIET_SECONDS_MAX);
+        self.close_quiet(quiet_seconds_max);
     }
 
     /// Closes connections that have been quiet for longer than so many seconds.

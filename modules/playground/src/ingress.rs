@@ -19,6 +19,9 @@ pub const BODY_BYTES_MAX: usize = 32 << 20;
 /// How long a request waits for memory, and for its message to be durable.
 const DURABLE_WITHIN: Duration = Duration::from_secs(60);
 
+const BODY_LIMITS: body::Limits =
+    body::Limits { bytes_max: BODY_BYTES_MAX, wait: DURABLE_WITHIN, grace: body::GRACE };
+
 /// The playground's ingress.
 #[derive(Debug)]
 pub struct PlaygroundIngress {
@@ -63,7 +66,7 @@ async fn accept(lane: &Lane, request: Request<Incoming>) -> Result<(), Refusal> 
             return Err(refusal);
         }
     };
-    let received = body::read(body, lane, BODY_BYTES_MAX, DURABLE_WITHIN).await?;
+    let received = body::read(body, lane, BODY_LIMITS).await?;
     let value = TypedValue::new(typename, received.bytes);
     let submitted = lane.submit(Message { target, caller: None, value });
     match timeout(DURABLE_WITHIN, submitted).await {

@@ -1,42 +1,12 @@
 //! What the binders of the two endpoint kinds make of a component's spec.
 
-#![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
-
-use std::path::Path;
-use std::sync::Arc;
-
 use dormouse_protocol::TypeName;
-use dormouse_sdk::manifest::{Diagnostics, Node, NodeValue, Span};
-use dormouse_sdk::module::private::inventory;
-use dormouse_sdk::module::{Binder, Bindings, Component, FunctionTarget};
+use dormouse_sdk::manifest::Node;
+use dormouse_sdk::module::{Bindings, FunctionTarget};
+use dormouse_testkit::spec::{bind, map, text};
 
 const V1: &str = "io.statefun.endpoints.v1/http";
 const V2: &str = "io.statefun.endpoints.v2/http";
-
-fn at(line: usize) -> Span {
-    Span { file: Arc::from(Path::new("module.yaml")), line, column: 1 }
-}
-
-fn text(line: usize, text: &str) -> Node {
-    Node { span: at(line), value: NodeValue::Scalar { text: text.to_owned(), plain: true } }
-}
-
-/// A map whose entries stand on one line each, from `line` on.
-fn map(line: usize, entries: Vec<(&str, Node)>) -> Node {
-    let entries = entries.into_iter();
-    let keyed = entries.map(|(key, value)| (text(value.span.line, key), value));
-    Node { span: at(line), value: NodeValue::Map(keyed.collect()) }
-}
-
-fn bind(kind: &str, spec: Vec<(&str, Node)>) -> (Bindings, Vec<String>) {
-    dormouse_statefun::link();
-    let binder = inventory::iter::<Binder>.into_iter().find(|binder| binder.kind == kind).unwrap();
-    let component = Component { kind: kind.to_owned(), span: at(1), spec: map(2, spec) };
-    let (mut bindings, mut diagnostics) = (Bindings::default(), Diagnostics::default());
-    (binder.bind)(&component, &mut bindings, &mut diagnostics);
-    let found = diagnostics.found.iter().map(ToString::to_string);
-    (bindings, found.collect())
-}
 
 fn endpoint(functions: &str, url: &str) -> Vec<(&'static str, Node)> {
     vec![("functions", text(3, functions)), ("urlPathTemplate", text(4, url))]
@@ -55,6 +25,7 @@ fn provider(bindings: &Bindings) -> String {
 
 #[test]
 fn the_smallest_endpoint_binds_with_the_async_defaults() {
+    dormouse_statefun::link();
     let (bindings, found) = bind(V2, endpoint("example/*", "http://functions:8000/statefun"));
     assert_eq!(found, Vec::<String>::new());
     let [function] = &bindings.functions[..] else {

@@ -1,0 +1,207 @@
+//! Bounds: bodies, memory, slow clients, many clients, the port, the end.
+
+use std::sync::Arc;
+use std::time::Duration;
+
+use dormouse_http::ingress::{HttpIngress, Settings};
+use dormouse_sdk::ingress::Ingress as _;
+use dormouse_testkit::client::{Client, send};
+use dormouse_testkit::run;
+use tokio::io::AsyncWriteExt as _;
+use tokio::net::TcpStream;
+
+use super::serve;
+
+const LINE: &str = "POST /example/greeter/x?wait=5s";
+
+fn small() -> Settings {
+    Settings { body_bytes_max: 1_000, ..Settings::default() }
+}
+
+#[test]
+fn a_body_up_to_the_limit_passes_and_one_byte_more_does_not() {
+    run(async {
+        let served = serve(small());
+        assert_eq!(send(served.address, LINE, &[], vec![b'a'; 1_000]).await.status, 200);
+        let answer = send(served.address, LINE, &[], vec![b'a'; 1_001]).await;
+        assert_eq!((answer.status, answer.text()), (413, "the body is longer than 1000 bytes\n"));
+        assert_eq!(served.memory.submitted().len(), 1);
+    });
+}
+
+#[test]
+fn a_client_that_sends_far_too_much_sees_the_refusal() {
+    run(async {
+        let served = serve(small());
+        // Writes all of it before it reads.
+        let answer = send(served.address, LINE, &[], vec![b'a'; 20 << 20]).await;
+        assert_eq!(answer.status, 413);
+        assert!(served.memory.admitted().1 <= 1_000);
+    });
+}
+
+#[test]
+fn a_chunked_body_has_the_same_limit() {
+    run(async {
+        let served = serve(small());
+        let send_chunks = async |count: usize| {
+            let mut client = Client::connect(served.address).await;
+            let head = format!("{LINE} HTTP/1.1\r\nhost: x\r\ntransfer-encoding: chunked\r\n\r\n");
+            client.stream.write_all(head.as_bytes()).await.unwrap();
+            for _ in 0..count {
+                let chunk = format!("64\r\n{}\r\n", "a".repeat(100));
+                client.stream.write_all(chunk.as_bytes()).await.unwrap();
+            }
+            client.stream.write_all(b"0\r\n\r\n").await.unwrap();
+            client.answer().await.unwrap()
+        };
+        let answer = send_chunks(10).await;
+        assert_eq!((answer.status, answer.body.len()), (200, 1_007));
+        assert_eq!(send_chunks(11).await.status, 413);
+        assert_eq!(served.memory.admitted().0, 0);
+    });
+}
+
+#[test]
+fn bodies_are_read_into_admitted_memory_only() {
+    run(async {
+        let served = serve(Settings::default());
+        served.memory.set_admission_limit(10_000);
+        let address = served.address;
+        let sends = (0..40).map(|_| {
+            tokio::task::spawn_local(
+                async move { send(address, LINE, &[], vec![b'a'; 3_000]).await },
+            )
+        });
+        for sent in sends.collect::<Vec<_>>() {
+            assert_eq!(sent.await.unwrap().status, 200);
+        }
+        let (now, most) = served.memory.admitted();
+        assert_eq!(now, 0);
+        assert!((3_000..=10_000).contains(&most), "{most}");
+    });
+}
+
+#[test]
+fn a_body_that_gets_no_memory_is_refused_in_time() {
+    run(async {
+        let wait_max = Duration::from_millis(50);
+        let served = serve(Settings { wait_max, ..Settings::default() });
+        served.memory.set_admission_limit(0);
+        let answer = send(served.address, "POST /example/greeter/x", &[], "Ada").await;
+        assert_eq!(answer.status, 503);
+        assert!(answer.text().ends_with("within 50ms; nothing was accepted\n"));
+    });
+}
+
+#[test]
+fn a_body_that_does_not_come_is_given_up() {
+    run(async {
+        let body_grace = Duration::from_millis(50);
+        let served = serve(Settings { body_grace, ..Settings::default() });
+        let mut client = Client::connect(served.address).await;
+        let head = format!("{LINE} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc");
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        let answer = client.answer().await.unwrap();
+        assert_eq!((answer.status, answer.text()), (408, "the body did not come within 50ms\n"));
+        assert_eq!(client.answer().await, None);
+        assert_eq!(served.memory.admitted().0, 0);
+    });
+}
+
+#[test]
+fn a_broken_request_ends_only_its_own_connection() {
+    run(async {
+        let served = serve(Settings::default());
+        for garbage in ["GET\r\n\r\n", "\x16\x03\x01\x02\x00", "POST /a HTTP/9.9\r\n\r\n"] {
+            let mut client = Client::connect(served.address).await;
+            client.stream.write_all(garbage.as_bytes()).await.unwrap();
+            client.stream.shutdown().await.unwrap();
+            let answer = client.answer().await;
+            assert!(answer.is_none_or(|answer| answer.status == 400), "{garbage:?}");
+        }
+        let mut client = Client::connect(served.address).await;
+        let head = format!("{LINE} HTTP/1.1\r\nhost: x\r\ncontent-length: 10\r\n\r\nabc");
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        drop(client);
+        assert_eq!(send(served.address, LINE, &[], "Ada").await.text(), "Hello Ada!");
+        assert_eq!(served.memory.submitted().len(), 1);
+    });
+}
+
+#[test]
+fn two_thousand_clients_at_once_are_served() {
+    run(async {
+        let served = serve(Settings::default());
+        let mut clients = Vec::new();
+        for _ in 0..2_000 {
+            clients.push(Client::connect(served.address).await);
+        }
+        for client in &mut clients {
+            client.write(LINE, &[], b"Ada").await;
+        }
+        for client in &mut clients {
+            assert_eq!(client.answer().await.unwrap().text(), "Hello Ada!");
+        }
+    });
+}
+
+#[test]
+fn a_port_in_use_is_named() {
+    let holder = std::net::TcpListener::bind("127.0.0.1:0").unwrap();
+    let address = holder.local_addr().unwrap();
+    let error = HttpIngress::new(address.to_string(), Settings::default()).open().unwrap_err();
+    let text = error.to_string();
+    assert!(text.starts_with(&format!("cannot listen on {address}: ")), "{text}");
+    assert!(text.contains("another process"), "{text}");
+    let error = HttpIngress::new("no.such.host.invalid:80", Settings::default()).open();
+    assert!(error.unwrap_err().to_string().starts_with("cannot listen on no.such.host.invalid:80"));
+}
+
+#[test]
+fn a_second_listener_on_an_open_port_is_refused() {
+    let first = Arc::new(HttpIngress::new("127.0.0.1:0", Settings::default()));
+    let listens = first.open().unwrap().unwrap();
+    let address = listens.strip_prefix("http://").unwrap();
+    assert!(HttpIngress::new(address, Settings::default()).open().is_err());
+}
+
+#[test]
+fn stopping_finishes_what_is_in_flight_and_closes_the_rest() {
+    run(async {
+        let served = serve(Settings::default());
+        let mut idle = Client::connect(served.address).await;
+        assert_eq!(idle.send(LINE, &[], "Ada").await.status, 200);
+        let silent = TcpStream::connect(served.address).await.unwrap();
+        let mut busy = Client::connect(served.address).await;
+        busy.write("POST /example/slow/x?wait=5s", &[], b"300").await;
+        while served.memory.waiting_replies() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        served.memory.stop();
+        let answer = busy.answer().await.unwrap();
+        assert_eq!((answer.status, answer.text()), (200, "1"));
+        assert_eq!(busy.answer().await, None);
+        assert_eq!(idle.answer().await, None);
+        served.serving.await.unwrap();
+        drop(silent);
+        assert!(TcpStream::connect(served.address).await.is_err());
+    });
+}
+
+#[test]
+fn stopping_does_not_wait_for_a_reply_that_does_not_come() {
+    run(async {
+        let served = serve(Settings::default());
+        let mut client = Client::connect(served.address).await;
+        client.write("POST /example/silent/x?wait=50s", &[], b"").await;
+        while served.memory.waiting_replies() == 0 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        served.memory.stop();
+        let answer = client.answer().await.unwrap();
+        assert_eq!(answer.status, 504);
+        assert!(answer.text().starts_with("the message was accepted; "), "{}", answer.text());
+        served.serving.await.unwrap();
+    });
+}
