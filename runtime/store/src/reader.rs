@@ -23,6 +23,7 @@ pub(crate) struct Readers {
 
 #[derive(Default)]
 struct Queue {
+    /// What is to be read, and whether the threads end.
     jobs: Mutex<(VecDeque<Job>, bool)>,
     changed: Condvar,
 }
@@ -69,7 +70,13 @@ impl Readers {
             });
             let _ = sender.send(answer);
         });
-        lock(&self.queue.jobs).0.push_back(job);
+        {
+            let mut jobs = lock(&self.queue.jobs);
+            // Dropped instead when nobody will run it: its answer is then that the store is closed.
+            if !jobs.1 {
+                jobs.0.push_back(job);
+            }
+        }
         self.queue.changed.notify_one();
         Box::pin(async move {
             receiver.await.unwrap_or_else(|_| {

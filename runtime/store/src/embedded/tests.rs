@@ -368,6 +368,22 @@ fn a_read_answers_as_of_its_call() {
 }
 
 #[test]
+fn a_closed_store_answers_that_it_is_closed() {
+    let place = Place::new();
+    let store = place.open();
+    let mut shard = open_shard(&*store, 0, &[0]);
+    let lsn = shard.append(&put("a", b"1")).unwrap();
+    checkpoint(&store);
+    store.close().unwrap();
+    store.close().unwrap();
+    assert!(shard.durable().unwrap() >= lsn, "what was appended before is durable");
+    let read = wait(shard.get(vec![state_key(0, "a")])).unwrap_err().to_string();
+    assert!(read.contains("closed"), "{read}");
+    let append = shard.append(&put("a", b"2")).unwrap_err().to_string();
+    assert!(append.contains("closed"), "{append}");
+}
+
+#[test]
 fn damage_in_the_base_is_reported_with_the_keys() {
     let place = Place::new();
     let store = place.open();
