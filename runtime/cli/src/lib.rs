@@ -7,6 +7,7 @@
 mod application;
 mod args;
 mod command;
+mod descriptors;
 mod failure;
 mod linked;
 mod logging;

@@ -3,4 +3,6 @@
 //! mentioned here, and a test compares the kinds of the shipped binary. Another distribution has
 //! another such file.
 
+use dormouse_http as _;
+use dormouse_playground as _;
 use dormouse_statefun as _;

@@ -2,6 +2,7 @@
 //! They are served with or without it; with it, a manifest that expects a function says so, and a
 //! binary that lacks it does not start.
 
+use dormouse_protocol::partition::RESERVED_NAMESPACE_PREFIX;
 use dormouse_sdk::manifest::values::{mismatch, text};
 use dormouse_sdk::manifest::{Diagnostics, Fields, Node, list, nearest};
 use dormouse_sdk::module::{Binder, Bindings, Component};
@@ -25,7 +26,9 @@ fn bind(component: &Component, _: &mut Bindings, diagnostics: &mut Diagnostics) 
     };
     let functions = fields.required("functions", EXPECTED, diagnostics);
     fields.finish(diagnostics);
-    let linked: Vec<&str> = registered_functions().iter().map(|f| f.name).collect();
+    let is_shown = |name: &&str| !name.starts_with(RESERVED_NAMESPACE_PREFIX);
+    let linked: Vec<&str> =
+        registered_functions().iter().map(|function| function.name).filter(is_shown).collect();
     if let Some(functions) = functions {
         check(functions, &linked, diagnostics);
     }

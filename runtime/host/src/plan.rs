@@ -126,7 +126,7 @@ fn report_absent(plan: &Plan, start: &Span, diagnostics: &mut Diagnostics) {
              `kind: dormouse.http.v1/ingress` with `spec: {listen: 127.0.0.1:8080}`",
         );
     }
-    if plan.functions.is_empty() {
+    if plan.functions.served().is_empty() {
         diagnostics.error(
             start,
             "there are no function providers defined: nothing could receive a message; add a \

@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use dormouse_protocol::FunctionType;
-use dormouse_protocol::partition::RESERVED_NAMESPACE_PREFIX;
+use dormouse_protocol::partition::{HTTP_NAMESPACE, REQUEST_NAME, RESERVED_NAMESPACE_PREFIX};
 use dormouse_sdk::function::FunctionProvider;
 use dormouse_sdk::module::Binder;
 use dormouse_sdk::registry::provider;
@@ -60,7 +60,10 @@ fn linked_function(function: &FunctionDescriptor) -> Result<LinkedFunction, Link
         Ok(function_type) => function_type,
         Err(error) => return Err(LinkError::Name { name, problem: error.to_string() }),
     };
-    if function_type.namespace().starts_with(RESERVED_NAMESPACE_PREFIX) {
+    // The instance behind an idempotency key is a function like any other, of a module of ours.
+    let is_request =
+        (function_type.namespace(), function_type.name()) == (HTTP_NAMESPACE, REQUEST_NAME);
+    if function_type.namespace().starts_with(RESERVED_NAMESPACE_PREFIX) && !is_request {
         return Err(LinkError::Reserved { name });
     }
     Ok(LinkedFunction { function_type, provider: provider(function) })

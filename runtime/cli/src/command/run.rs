@@ -15,7 +15,8 @@ use dormouse_host::plan::open::Opened;
 use dormouse_host::runtime::Running;
 use dormouse_host::settings::Settings;
 use dormouse_host::{runtime, store};
-use tokio::runtime::{Builder, Handle};
+use tokio::runtime::{Builder, Runtime};
+use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
 use tokio::time::timeout;
 
@@ -24,6 +25,7 @@ use crate::args::RunArguments;
 use crate::command::plan;
 use crate::command::run::banner::Banner;
 use crate::command::run::signals::Signals;
+use crate::descriptors;
 use crate::failure::Failure;
 use crate::logging;
 use crate::options::settings;
@@ -37,7 +39,8 @@ pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let first = manifests.first().map_or(Path::new(""), |first| first);
     let settings = settings(arguments, first)?;
     logging::start(&settings.log)?;
-    let control = Builder::new_current_thread().enable_all().build().map_err(failed)?;
+    descriptors::raise_limit();
+    let control = event_loop()?;
     let ended = control.block_on(serve(plan, settings));
     // A recovery that was interrupted, or a stop that was, is not waited for.
     control.shutdown_background();
@@ -108,14 +111,25 @@ async fn start(plan: Plan, settings: Settings, metrics: Arc<Metrics>) -> Result<
 
 /// Nothing is in doubt when this answers. A signal meanwhile ends it at once.
 async fn stop(running: Running, mut signals: Signals) -> Result<(), Failure> {
-    // The end joins threads, so it must not stand on the thread that hears signals.
-    let stopping = spawn_blocking(|| Handle::current().block_on(running.stop()));
+    let (ended, end) = oneshot::channel();
+    // The end joins threads, so it must not stand on the thread that hears signals; and nobody waits
+    // for this thread when a second one comes.
+    let stopping = move || {
+        let runtime = event_loop();
+        let stopped = runtime.and_then(|runtime| runtime.block_on(running.stop()).map_err(failed));
+        drop(ended.send(stopped));
+    };
+    std::thread::Builder::new().name("stop".to_owned()).spawn(stopping).map_err(failed)?;
     tokio::select! {
-        stopped = stopping => stopped.map_err(failed)?.map_err(failed),
+        stopped = end => stopped.map_err(failed)?,
         () = signals.next() => Err(Failure::Failed(
             "stopped at once; what was not finished is done again at the next start".to_owned(),
         )),
     }
+}
+
+fn event_loop() -> Result<Runtime, Failure> {
+    Builder::new_current_thread().enable_all().build().map_err(failed)
 }
 
 fn failed(error: impl std::error::Error) -> Failure {

@@ -57,17 +57,13 @@ impl Functions {
             || self.namespaces.contains_key(namespace)
     }
 
-    /// Whether nothing is served at all.
-    #[must_use]
-    pub fn is_empty(&self) -> bool {
-        self.exact.is_empty() && self.namespaces.is_empty()
-    }
-
-    /// What is served, sorted by name.
+    /// What the application serves, sorted by name. Dormouse's own types are not shown.
     #[must_use]
     pub fn served(&self) -> Vec<&Served> {
         let entries = self.exact.values().chain(self.namespaces.values());
-        let mut served: Vec<&Served> = entries.map(|entry| &entry.served).collect();
+        let is_shown = |served: &&Served| !served.target.starts_with(RESERVED_NAMESPACE_PREFIX);
+        let mut served: Vec<&Served> =
+            entries.map(|entry| &entry.served).filter(is_shown).collect();
         served.sort_by(|a, b| a.target.cmp(&b.target));
         served
     }
