@@ -36,7 +36,7 @@ struct Replaying<'a> {
     state: State,
     base: &'a Base,
     spans: Spans,
-    dirty_bytes_max: u64,
+    bytes_max: u64,
     progress: Option<&'a ProgressCallback>,
 }
 
@@ -62,7 +62,7 @@ impl Sink for Replaying<'_> {
     /// Keeps memory within bounds: what a replay keeps can be more than what the shards kept, whose
     /// queue entries vanish with their deletes.
     fn is_durable_up_to(&mut self, lsn: u64) -> Result<(), StoreError> {
-        if self.state.live_bytes() as u64 <= self.dirty_bytes_max {
+        if self.state.live_bytes() as u64 <= self.bytes_max {
             return Ok(());
         }
         let replayed = std::mem::replace(&mut self.state, State::of_replay()).into_live();
@@ -82,7 +82,7 @@ impl Sink for Replaying<'_> {
 pub(crate) fn recover(
     log: &Path,
     base: &Arc<Base>,
-    dirty_bytes_max: u64,
+    bytes_max: u64,
     progress: Option<&ProgressCallback>,
 ) -> Result<Recovered, StoreError> {
     let checkpoint = checkpoint_of(&base.snapshot())?;
@@ -90,7 +90,7 @@ pub(crate) fn recover(
         state: State::of_replay(),
         spans: spans_of(&base.snapshot())?,
         base,
-        dirty_bytes_max,
+        bytes_max,
         progress,
     };
     let replayed = replay(log, checkpoint, &mut replaying)?;
