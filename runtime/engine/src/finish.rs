@@ -130,6 +130,11 @@ impl Shard {
             activation.failures = 0;
         }
         let mut batch = std::mem::take(&mut activation.batch);
+        if batch.iter().any(|entry| entry.is_persisted) {
+            // Asleep before that can be read, it could be woken by its finished messages.
+            let commit = self.scope(partition).number;
+            self.activations.get(slot).last_write = commit;
+        }
         let mut weight = 0;
         for entry in &batch {
             weight += entry.message.weight();
