@@ -8,6 +8,7 @@ use dormouse_protocol::{Address, Message, Partition};
 
 use crate::action::Action;
 use crate::activation::{Activation, Entry, Phase, Spill};
+use crate::breakage::{Breakage, breaks};
 use crate::event::SubmitToken;
 use crate::keys;
 use crate::partition_state::Recovery;
@@ -46,7 +47,8 @@ impl Shard {
         let overflows = activation.mailbox.len() >= limits.mailbox_len_max
             || (has_mail && activation.mailbox_bytes >= limits.mailbox_bytes_max)
             || (is_full && is_busy);
-        if activation.spill.is_spilled || overflows {
+        let is_behind = activation.spill.is_spilled && !breaks(Breakage::PendingAfterNew);
+        if is_behind || overflows {
             self.spill(slot, arrival, &message);
         } else {
             self.hold(slot, Entry { arrival, is_persisted: false, message });

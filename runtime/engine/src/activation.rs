@@ -7,6 +7,7 @@ use bytes::Bytes;
 use dormouse_protocol::{Address, Message, Partition};
 use hashbrown::HashTable;
 
+use crate::breakage::{Breakage, breaks};
 use crate::event::InvocationId;
 
 /// What an activation is doing. At most one thing at a time, so at most one invocation is in flight.
@@ -131,7 +132,7 @@ impl Activation {
             && !self.spill.is_spilled
             && !self.flags.has_input
             && !self.flags.is_dirty
-            && self.last_write <= visible
+            && (self.last_write <= visible || breaks(Breakage::SleepEarly))
     }
 
     pub(crate) fn push(&mut self, entry: Entry) {

@@ -8,6 +8,7 @@ use dormouse_protocol::partition::placement_hash;
 use dormouse_protocol::{Message, Partition};
 
 use crate::action::{Action, ScanFor, ScanRange};
+use crate::breakage::{Breakage, breaks};
 use crate::channel::{Frame, FrameBody, InMark, OutChannel};
 use crate::codec::{DecodeError, Reader};
 use crate::commit::Trim;
@@ -117,7 +118,7 @@ impl Shard {
             }
             mark = InMark { epoch, taken: after, is_touched: mark.is_touched };
         }
-        if after > mark.taken {
+        if after > mark.taken && !breaks(Breakage::SkipGapCheck) {
             self.answer_gap(receiver, sender, mark);
             return;
         }
@@ -125,7 +126,8 @@ impl Shard {
         if upto <= mark.taken {
             self.stats.duplicates_dropped += messages.len() as u64;
         }
-        let known = (mark.taken - after) as usize;
+        let repeated = mark.taken.saturating_sub(after) as usize;
+        let known = if breaks(Breakage::SkipDedupe) { 0 } else { repeated };
         mark.taken = mark.taken.max(upto);
         // Also for a repeat: its sender has not heard the confirmation.
         if !std::mem::replace(&mut mark.is_touched, true) {
@@ -133,6 +135,10 @@ impl Shard {
             self.touch(receiver);
         }
         self.part(receiver).marks[usize::from(sender.0)] = Some(mark);
+        if breaks(Breakage::ConfirmEarly) {
+            let body = FrameBody::Confirm { epoch: mark.epoch, taken: mark.taken };
+            self.actions.push(Action::Frame(Frame { from: receiver, to: sender, body }));
+        }
         for message in messages.into_iter().skip(known) {
             let hash = placement_hash(&message.target);
             self.enqueue(receiver, hash, message);

@@ -7,6 +7,7 @@ use bytes::Bytes;
 use dormouse_protocol::{Address, Partition, TypedValue};
 
 use crate::action::{Action, EgressOut, ScanFor, ScanRange};
+use crate::breakage::{Breakage, breaks};
 use crate::codec::DecodeError;
 use crate::keys;
 use crate::partition_state::EgressQueue;
@@ -90,6 +91,9 @@ impl Shard {
             return;
         };
         let has_room = queue.unconfirmed.len() * 2 <= window;
+        if breaks(Breakage::ForgetEgress) && queue.handed > 0 {
+            return;
+        }
         if !queue.spilled || queue.loading || !has_room || queue.is_awaiting {
             return;
         }

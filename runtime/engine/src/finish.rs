@@ -11,6 +11,7 @@ use dormouse_protocol::{
 
 use crate::action::Action;
 use crate::activation::Phase;
+use crate::breakage::{Breakage, breaks};
 use crate::event::{Completed, InvocationId};
 use crate::keys;
 use crate::shard::Shard;
@@ -138,7 +139,7 @@ impl Shard {
         let mut weight = 0;
         for entry in &batch {
             weight += entry.message.weight();
-            if entry.is_persisted {
+            if entry.is_persisted && !breaks(Breakage::KeepPending) {
                 keys::pending(&mut self.key, partition, &entry.message.target, entry.arrival);
                 self.delete(partition);
             }

@@ -11,6 +11,8 @@
 //! - An input is in exactly one of: a mailbox in memory, pending in the store, finished.
 
 pub mod action;
+#[cfg(feature = "breakages")]
+pub mod breakage;
 pub mod channel;
 pub mod codec;
 pub mod commit;
@@ -20,6 +22,8 @@ pub mod limits;
 
 mod accept;
 mod activation;
+#[cfg(not(feature = "breakages"))]
+mod breakage;
 mod channels;
 mod egress;
 mod finish;

@@ -7,6 +7,7 @@
 //! | durable | ingress acknowledgements, replies, egress records; without such a store also the row above |
 
 use crate::action::Action;
+use crate::breakage::{Breakage, breaks};
 use crate::scope::Awaiting;
 use crate::shard::Shard;
 
@@ -19,6 +20,11 @@ impl Shard {
         scope.visible = number;
         if self.config.is_prefix {
             self.release_channels(index, number);
+        }
+        if breaks(Breakage::ReleaseEarly) {
+            for sealed in &mut self.scopes[index].in_flight {
+                self.actions.append(&mut sealed.releases);
+            }
         }
         self.resume_awaiting(index);
     }

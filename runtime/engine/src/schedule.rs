@@ -6,6 +6,7 @@ use dormouse_protocol::{Expiration, Invocation, InvokeError};
 
 use crate::action::{Action, GetFor, ScanFor, ScanRange};
 use crate::activation::{Cell, Entry, Phase};
+use crate::breakage::{Breakage, breaks};
 use crate::codec::{DecodeError, Reader};
 use crate::event::InvocationId;
 use crate::keys::{self, Key};
@@ -240,7 +241,11 @@ impl Shard {
         if !activation.batch.is_empty() {
             return;
         }
-        let len_max = if activation.single > 0 { 1 } else { limits.batch_len_max };
+        let len_max = if activation.single > 0 && !breaks(Breakage::RetryTogether) {
+            1
+        } else {
+            limits.batch_len_max
+        };
         let mut bytes = 0;
         while activation.batch.len() < len_max {
             let Some(next) = activation.mailbox.front() else {

@@ -5,6 +5,7 @@ use dormouse_protocol::Partition;
 
 use crate::action::Action;
 use crate::activation::Entry;
+use crate::breakage::{Breakage, breaks};
 use crate::channel::{Frame, FrameBody};
 use crate::commit::{Commit, PartMeta};
 use crate::keys;
@@ -61,6 +62,9 @@ impl Shard {
                 })
                 .collect();
             for (arrival, message) in unwritten {
+                if breaks(Breakage::DropPending) {
+                    continue;
+                }
                 self.put_pending(partition, &message.target, arrival, &message);
             }
         }
@@ -107,7 +111,9 @@ impl Shard {
             mark.is_touched = false;
             let (epoch, taken) = (mark.epoch, mark.taken);
             keys::mark(&mut self.key, receiver, sender);
-            self.put(receiver, &numbers(&[epoch, taken]));
+            if !breaks(Breakage::ForgetMark) {
+                self.put(receiver, &numbers(&[epoch, taken]));
+            }
             let body = FrameBody::Confirm { epoch, taken };
             confirms.push(Frame { from: receiver, to: sender, body });
         }

@@ -8,6 +8,7 @@ use compact_str::CompactString;
 use dormouse_protocol::{Message, Partition};
 
 use crate::action::{Action, GetFor, ScanFor, ScanRange, TokenRow};
+use crate::breakage::{Breakage, breaks};
 use crate::codec::DecodeError;
 use crate::keys::{self, Key};
 use crate::partition_state::{DUE_END, DueKey, NearTimer};
@@ -63,6 +64,14 @@ impl Shard {
         id: &CompactString,
         token: &CompactString,
     ) {
+        if breaks(Breakage::CancelInMemory) {
+            let timers = &mut self.part(partition).timers;
+            if let Some(key) = timers.tokens.remove(&(id.clone(), token.clone())) {
+                timers.near.remove(&key);
+            }
+            self.register_due(partition);
+            return;
+        }
         self.forget_token(partition, id, token);
         keys::token(&mut self.key, partition, id, token);
         self.delete(partition);

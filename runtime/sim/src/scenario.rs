@@ -32,6 +32,12 @@ pub struct Scenario {
     pub frame_us_max: u64,
     pub confirm_us_max: u64,
     pub delay_ms_max: u64,
+    /// In so many of a thousand messages a delayed one is sent or cancelled, and after it another.
+    pub delays: u64,
+    /// Among those, so many of a thousand are cancellations.
+    pub cancels: u64,
+    /// Delays are spread over their whole range, not mostly short.
+    pub spreads_delays: bool,
     pub ttl_ms: u64,
     /// In so many of a thousand turns the commit stays open.
     pub unsealed: u64,
@@ -48,7 +54,7 @@ impl Scenario {
         };
         let (fails, hangs, asks_in_vain) = (rate(200), rate(60), rate(40));
         let (answers_twice, poisoned) = (rate(200), rate(100));
-        Self {
+        let mixed = Self {
             partitions: rng.pick(&[1, 2, 3, 4, 8, 16]),
             scoping,
             is_prefix,
@@ -68,8 +74,31 @@ impl Scenario {
             frame_us_max: rng.pick(&[0, 100, 5_000, 100_000]),
             confirm_us_max: rng.pick(&[0, 1_000, 100_000, 2_000_000]),
             delay_ms_max: rng.pick(&[0, 10, 500, 5_000]),
+            delays: rng.pick(&[100, 350, 600]),
+            cancels: rng.pick(&[0, 250, 500]),
+            spreads_delays: rng.chance(500),
             ttl_ms: rng.pick(&[1, 20, 400, 3_000]),
             unsealed: rng.pick(&[0, 0, 200, 600]),
+        };
+        if rng.chance(100) { mixed.with_many_timers(rng) } else { mixed }
+    }
+
+    /// Many delayed messages of few ids, and a slow store: memory never knows all of them.
+    fn with_many_timers(self, rng: &mut Rng) -> Self {
+        Self {
+            partitions: rng.pick(&[1, 2]),
+            ids: rng.pick(&[2, 5]),
+            busy_us: 2_000_000,
+            crashes: rng.pick(&[0, 1]),
+            hangs: 0,
+            store_us_max: rng.pick(&[20_000, 300_000]),
+            call_us_max: rng.pick(&[0, 5_000]),
+            delay_ms_max: rng.pick(&[500, 2_000]),
+            delays: 700,
+            cancels: 300,
+            spreads_delays: true,
+            unsealed: rng.pick(&[0, 600]),
+            ..self
         }
     }
 }

@@ -18,6 +18,9 @@ use crate::payload::{self, INVOKED, LEDGER, Ledger, WRITTEN};
 /// What its driver waits for a call to answer.
 const TIMEOUT_US: u64 = 5_000_000;
 
+/// Delayed messages and cancellations that one message leads to at most.
+const DELAYED_STEPS_MAX: u64 = 5;
+
 impl World {
     pub(super) fn invoke(
         &mut self,
@@ -192,7 +195,10 @@ impl World {
             effects.messages.push((self.history.sent(message).target.clone(), value));
             self.history.run_mut(run).sends.push(message);
         }
-        while self.rng.chance(350) {
+        for _ in 0..DELAYED_STEPS_MAX {
+            if !self.rng.chance(self.scenario.delays) {
+                break;
+            }
             let step = self.delayed_step(run, cause, effects);
             self.history.run_mut(run).delayed.push(step);
         }
@@ -207,13 +213,18 @@ impl World {
     }
 
     fn delayed_step(&mut self, run: Id, cause: &Sent, effects: &mut Effects) -> DelayedStep {
-        let name = self.rng.pick(&["one", "two", "three"]);
-        if self.rng.chance(250) {
+        let name = self.rng.pick(&["one", "two", "three", "four", "five"]);
+        if self.rng.chance(self.scenario.cancels) {
             effects.delayed.push(Delayed::Cancel { token: name.into() });
             return DelayedStep::Cancel { token: name.to_owned() };
         }
         let token = self.rng.chance(600).then(|| name.to_owned());
-        let delay_ms = self.rng.tail(0, self.scenario.delay_ms_max);
+        let longest_ms = self.scenario.delay_ms_max;
+        let delay_ms = if self.scenario.spreads_delays {
+            self.rng.below(longest_ms + 1)
+        } else {
+            self.rng.tail(0, longest_ms)
+        };
         let message = self.new_message(cause, Origin::Delayed { run, delay_ms }, 0);
         effects.delayed.push(Delayed::Send {
             delay_ms,

@@ -1,0 +1,66 @@
+//! Ways to break the engine on purpose, so that the simulator can show that it would notice. Without
+//! the feature `breakages`, which only the simulator's tests turn on, none of this is compiled in.
+
+/// One promise not kept.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[cfg_attr(
+    not(feature = "breakages"),
+    expect(unreachable_pub, reason = "the module is public with the feature only")
+)]
+pub enum Breakage {
+    /// A batch that was taken before is taken again.
+    SkipDedupe,
+    /// A batch that begins after the next number is taken.
+    SkipGapCheck,
+    /// What waits for durability leaves when the commit is appended.
+    ReleaseEarly,
+    /// Inputs that are not finished are not written when the commit is sealed.
+    DropPending,
+    /// Finished inputs are not deleted.
+    KeepPending,
+    /// New messages go before those that a crash left pending.
+    PendingAfterNew,
+    /// A cancellation is not written.
+    CancelInMemory,
+    /// Messages are confirmed before their mark is appended.
+    ConfirmEarly,
+    /// The mark is not written.
+    ForgetMark,
+    /// Instances are put to sleep before their last write can be read.
+    SleepEarly,
+    /// A second message of a batch that failed goes out with the first.
+    RetryTogether,
+    /// An egress record that was left to the store is not looked for.
+    ForgetEgress,
+}
+
+#[cfg(feature = "breakages")]
+mod chosen {
+    use std::cell::Cell;
+
+    use super::Breakage;
+
+    thread_local! {
+        static CHOSEN: Cell<Option<Breakage>> = const { Cell::new(None) };
+    }
+
+    /// Breaks all engines of this thread from now on, or none.
+    pub fn choose(breakage: Option<Breakage>) {
+        CHOSEN.set(breakage);
+    }
+
+    pub(crate) fn breaks(breakage: Breakage) -> bool {
+        CHOSEN.get() == Some(breakage)
+    }
+}
+
+#[cfg(feature = "breakages")]
+pub(crate) use chosen::breaks;
+#[cfg(feature = "breakages")]
+pub use chosen::choose;
+
+#[cfg(not(feature = "breakages"))]
+#[inline(always)]
+pub(crate) const fn breaks(_: Breakage) -> bool {
+    false
+}

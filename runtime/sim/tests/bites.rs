@@ -1,0 +1,40 @@
+//! The simulator finds what it is there for: each way to break the engine is found within a thousand
+//! seeds.
+
+use dormouse_engine::breakage::{Breakage, choose};
+
+const SEEDS_MAX: u64 = 1_000;
+
+/// The first seed that fails with the engine broken like this, and what it says.
+fn find(breakage: Breakage) {
+    choose(Some(breakage));
+    let found = (1..=SEEDS_MAX)
+        .find_map(|seed| dormouse_sim::run(seed, false).result.err().map(|error| (seed, error)));
+    choose(None);
+    let (seed, error) = found.unwrap_or_else(|| panic!("{breakage:?} is not found"));
+    println!("{breakage:?}: seed {seed}: {error}");
+}
+
+macro_rules! finds {
+    ($($name:ident: $breakage:ident,)*) => {
+        $(#[test]
+        fn $name() {
+            find(Breakage::$breakage);
+        })*
+    };
+}
+
+finds! {
+    a_repeated_batch_taken_twice: SkipDedupe,
+    a_batch_taken_after_a_gap: SkipGapCheck,
+    what_leaves_before_it_is_durable: ReleaseEarly,
+    inputs_not_written_at_seal: DropPending,
+    finished_inputs_not_deleted: KeepPending,
+    new_messages_before_pending_ones: PendingAfterNew,
+    cancellations_not_written: CancelInMemory,
+    confirmations_before_their_mark: ConfirmEarly,
+    marks_not_written: ForgetMark,
+    sleep_before_the_last_write_is_readable: SleepEarly,
+    a_failed_batch_tried_again_as_one: RetryTogether,
+    egress_records_left_in_the_store: ForgetEgress,
+}
