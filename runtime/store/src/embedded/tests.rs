@@ -238,6 +238,41 @@ fn an_idle_shard_holds_no_checkpoint_back() {
     assert_eq!(store.disk.dirty_bytes.load(Ordering::Relaxed), 0);
 }
 
+#[test]
+fn a_checkpoint_covers_only_what_every_shard_had_when_the_first_one_froze() {
+    let place = Place::new();
+    let store = place.open();
+    let mut shards = [open_shard(&*store, 0, &[0]), open_shard(&*store, 1, &[1])];
+    let row = |partition: usize, value: &[u8]| {
+        let mut commit = Commit::default();
+        commit.ops.put(&state_key(partition as u16, "a"), value);
+        commit
+    };
+    let mut appended_between = 0;
+    // One of the two freezes first: with the other one held, the first goes on appending.
+    for (held, other) in [(0, 1), (1, 0)] {
+        shards[held].append(&row(held, b"before")).unwrap();
+        let partitions = [Partition(held as u16)];
+        let state = store.shards.open(held, &partitions, |_| unreachable!()).unwrap().1;
+        let guard = lock(&state);
+        let checkpointer = checkpointer(&store);
+        let writing = std::thread::spawn(move || checkpointer.checkpoint_now());
+        std::thread::sleep(Duration::from_millis(100));
+        let between = shards[other].append(&row(other, &[held as u8; 10])).unwrap();
+        drop(guard);
+        writing.join().unwrap().unwrap();
+        if store.disk.dirty_bytes.load(Ordering::Relaxed) > 0 {
+            appended_between += 1;
+            assert!(
+                checkpoint_position(&store) < between.0,
+                "the log lets go of what is not written"
+            );
+        }
+        checkpoint(&store);
+    }
+    assert!(appended_between > 0, "no append came between the two freezes");
+}
+
 fn outbox(number: u64) -> Vec<u8> {
     let mut key = Vec::new();
     keys::outbox(&mut key, Partition(0), Partition(1), number);
