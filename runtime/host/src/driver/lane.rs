@@ -111,6 +111,10 @@ impl LaneBackend for ShardLane {
         self.0.process.functions.provider(function_type).is_some()
     }
 
+    fn serves_name(&self, namespace: &str, name: &str) -> bool {
+        self.0.process.functions.serves(namespace, name)
+    }
+
     fn admit(&self, bytes: usize) -> LocalFuture<Admission> {
         let units = bytes.div_ceil(ADMISSION_UNIT).clamp(1, ADMISSION_BYTES / ADMISSION_UNIT);
         let semaphore = self.0.admissions.clone();
