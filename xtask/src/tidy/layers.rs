@@ -37,7 +37,7 @@ const LAYERS: &[Layer] = &[
     layer(ENGINE, "runtime/engine", &[PROTOCOL], &[]),
     layer(STORE, "runtime/store", &[ENGINE, PROTOCOL], &[]),
     layer(HOST, "runtime/host", &[ENGINE, STORE, SDK, PROTOCOL], &[]),
-    layer(LISTENER, "modules/listener", &[SDK, PROTOCOL], &[]),
+    layer(LISTENER, "modules/listener", &[SDK, PROTOCOL], &[TESTKIT]),
     layer(TESTKIT, "modules/testkit", &[SDK, PROTOCOL], &[]),
     layer(STATEFUN, "modules/statefun", &[SDK, PROTOCOL], &[SERVE, TESTKIT]),
     layer(PLAYGROUND, "modules/playground", &[LISTENER, SDK, PROTOCOL], &[TESTKIT]),
