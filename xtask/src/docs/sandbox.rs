@@ -1,8 +1,10 @@
 //! A fresh copy of the checkout for the commands of one document.
 //!
 //! It holds exactly the project's files, so a command that needs a forgotten or ignored file fails
-//! here as it would for a reader. Unchanged files keep their times, and the target directory is shared
-//! through a link, so that cargo builds as little as possible again.
+//! here as it would for a reader. Unchanged files keep their times, and all documents share a target
+//! directory, so that cargo builds as little as possible again. It is not the checkout's own: cargo
+//! tells the packages of the two apart by nothing but their place within the workspace, and would take
+//! what it built of one for fresh in the other.
 
 use std::collections::BTreeSet;
 use std::fs;
@@ -24,7 +26,9 @@ pub(super) fn fresh(workspace: &Workspace) -> Result<PathBuf> {
         copy_changed(&workspace.root.join(file), &copy.join(file))
             .with_context(|| format!("cannot copy {file} to {}", copy.display()))?;
     }
-    std::os::unix::fs::symlink(workspace.target(), copy.join("target"))
+    let target = workspace.target().join("docs/target");
+    fs::create_dir_all(&target).with_context(|| format!("cannot make {}", target.display()))?;
+    std::os::unix::fs::symlink(target, copy.join("target"))
         .context("cannot link the target directory")?;
     Ok(copy)
 }
