@@ -25,11 +25,16 @@ impl Shard {
             return;
         }
         self.in_flight -= 1;
-        self.end_handshake(id.slot, result.is_ok());
         match result {
-            Ok(Completed::Effects { effects, outboxes }) => self.apply(id.slot, effects, &outboxes),
+            Ok(Completed::Effects { effects, outboxes }) => {
+                self.end_handshake(id.slot, true);
+                self.apply(id.slot, effects, &outboxes);
+            }
             Ok(Completed::Incomplete(specs)) => self.incomplete(id.slot, specs),
-            Err(error) => self.block(id.slot, &error),
+            Err(error) => {
+                self.end_handshake(id.slot, false);
+                self.block(id.slot, &error);
+            }
         }
         if !self.ready.is_empty() {
             self.start_ready();
@@ -55,7 +60,10 @@ impl Shard {
         let function_type = activation.address.function_type;
         activation.handshake_rounds += 1;
         let rounds = activation.handshake_rounds;
-        let error = match self.types.get(function_type).register(specs) {
+        let registered = self.types.get(function_type).register(specs);
+        // Only now: those that waited for this are called with the states that were named.
+        self.end_handshake(slot, true);
+        let error = match registered {
             Err(contradiction) => contradiction,
             Ok(_) => {
                 let activation = self.activations.get(slot);
