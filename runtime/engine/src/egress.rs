@@ -86,7 +86,6 @@ impl Shard {
     pub(crate) fn load_egress(&mut self, partition: Partition, outbox: &Arc<str>) {
         let window = self.config.limits.egress_window_len;
         let visible = self.scope(partition).visible;
-        let bytes_max = self.config.limits.scan_bytes_max;
         let Some(queue) = self.part(partition).egress.get_mut(outbox) else {
             return;
         };
@@ -104,8 +103,19 @@ impl Shard {
             self.scope(partition).awaiting.push_back((commit, awaiting));
             return;
         }
+        self.scan_egress(partition, outbox);
+    }
+
+    /// Reads what is readable now: later records may have been left to a commit that is not.
+    fn scan_egress(&mut self, partition: Partition, outbox: &Arc<str>) {
+        let window = self.config.limits.egress_window_len;
+        let visible = self.scope(partition).visible;
+        let bytes_max = self.config.limits.scan_bytes_max;
+        let Some(queue) = self.part(partition).egress.get_mut(outbox) else {
+            return;
+        };
         queue.loading = true;
-        queue.asked = queue.spill_commit;
+        queue.asked = (queue.spill_commit <= visible).then_some(queue.spill_commit);
         let rows_max = window - queue.unconfirmed.len();
         let (mut from, mut to) = (Vec::new(), Vec::new());
         keys::egress(&mut from, partition, outbox, queue.handed + 1);
@@ -139,7 +149,7 @@ impl Shard {
             // What was read may not be durable yet: it leaves with the commit that is open now.
             self.scopes[index].open.releases.push(Action::Egress(out));
         }
-        if !more && queue.asked == queue.spill_commit {
+        if !more && queue.asked == Some(queue.spill_commit) {
             queue.spilled = false;
         }
         self.load_egress(partition, outbox);
@@ -150,7 +160,7 @@ impl Shard {
     pub(crate) fn resume_egress(&mut self, partition: Partition, outbox: &Arc<str>) {
         if let Some(queue) = self.part(partition).egress.get_mut(outbox) {
             queue.is_awaiting = false;
-            self.load_egress(partition, outbox);
+            self.scan_egress(partition, outbox);
         }
     }
 }

@@ -77,10 +77,10 @@ pub(crate) struct EgressQueue {
     pub(crate) handed: u64,
     pub(crate) spilled: bool,
     pub(crate) loading: bool,
-    /// The commit that holds the last record left to the store, now and when the present scan was
-    /// asked for.
+    /// The commit that holds the last record left to the store; and what it was when the present scan
+    /// was asked for, if all up to it was readable then.
     pub(crate) spill_commit: u64,
-    pub(crate) asked: u64,
+    pub(crate) asked: Option<u64>,
     /// Waits for `spill_commit` to become readable.
     pub(crate) is_awaiting: bool,
     /// Listed among the open commit's heads.
@@ -102,7 +102,7 @@ impl EgressQueue {
             spilled: handed + 1 < next,
             loading: false,
             spill_commit: 0,
-            asked: 0,
+            asked: None,
             is_awaiting: false,
             is_touched: false,
         }
