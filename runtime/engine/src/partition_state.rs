@@ -20,6 +20,8 @@ pub(crate) struct PartitionState {
     pub(crate) time_ms: u64,
     /// The last arrival number given out.
     pub(crate) arrival: u64,
+    /// The last one given out before the partition was opened.
+    pub(crate) opened_arrival: u64,
     /// Listed among the open commit's parts.
     pub(crate) is_touched: bool,
     /// By sender and by receiver; `None` where nothing was ever sent.
@@ -37,6 +39,7 @@ impl PartitionState {
             seq: 0,
             time_ms: 0,
             arrival: 0,
+            opened_arrival: 0,
             is_touched: false,
             marks: (0..partitions).map(|_| None).collect(),
             channels: (0..partitions).map(|_| None).collect(),

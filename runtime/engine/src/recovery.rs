@@ -56,6 +56,7 @@ impl Shard {
             Some(meta) => {
                 assert_eq!(meta.partition, partition);
                 (part.seq, part.time_ms, part.arrival) = (meta.seq, meta.time_ms, meta.arrival);
+                part.opened_arrival = meta.arrival;
             }
         }
         for (key, value) in &opened.rows {

@@ -203,16 +203,22 @@ impl Shard {
     /// Sends the next batch; or the same one again, when only its state was incomplete.
     fn invoke(&mut self, slot: u32) {
         self.fill_batch(slot);
-        let partition = self.activations.get(slot).partition;
+        let activation = self.activations.get(slot);
+        let (partition, first) = (activation.partition, activation.batch[0].arrival);
+        if activation.flags.is_recovering && first > self.part(partition).opened_arrival {
+            // What the crash left of it is done: new messages may go on for ever.
+            self.recovered(slot);
+        }
         let time_ms = self.time_ms(partition);
         let id = self.activations.next_id(slot);
         let activation = self.activations.get(slot);
         let specs = self.types.get(activation.address.function_type).specs.clone();
-        let mut is_dirty = false;
+        let (mut is_dirty, mut expired) = (false, 0);
         let mut state = Vec::with_capacity(activation.cells.len());
         for (cell, spec) in activation.cells.iter_mut().zip(specs.iter()) {
             if cell.value.is_some() && cell.expires_at_ms != 0 && cell.expires_at_ms <= time_ms {
                 // The function sees that it is gone, so it must stay gone, whatever clock comes next.
+                expired += cell.value.as_ref().map_or(0, Bytes::len);
                 *cell = Cell { is_dirty: true, ..Cell::default() };
                 is_dirty = true;
             }
@@ -226,6 +232,7 @@ impl Shard {
         activation.phase = Phase::Running;
         let messages = activation.batch.iter().map(|entry| entry.message.clone()).collect();
         let target = activation.address.clone();
+        self.activations.reweigh(slot, 0, expired);
         if is_dirty {
             self.mark_dirty(slot);
         }
