@@ -1,0 +1,622 @@
+//! Hand-picked schedules of one shard, event by event, and what it asks for in return. The simulator
+//! has the rest.
+
+#[path = "script/rig.rs"]
+mod rig;
+
+use dormouse_engine::{Event, Frame, FrameBody, Limits};
+use dormouse_protocol::{Address, Expiration, FunctionType, Partition, partition_of};
+use expect_test::{Expect, expect};
+use rig::{Rig, Setup, address, answer, message, spec};
+
+/// What happened since the last check.
+#[track_caller]
+fn check(rig: &mut Rig, expected: &Expect) {
+    expected.assert_eq(&rig.text());
+}
+
+/// A rig with some bounds.
+fn bounded(limits: Limits) -> Rig {
+    Rig::with(Setup { limits, ..Setup::default() })
+}
+
+/// `count/a` is awake with nothing to do.
+fn awake() -> Rig {
+    let mut rig = Rig::new();
+    wake(&mut rig, "count/a");
+    rig
+}
+
+fn wake(rig: &mut Rig, target: &str) {
+    rig.submit(target, "first");
+    rig.read();
+    rig.done(answer());
+    rig.sync();
+    rig.text();
+}
+
+#[test]
+fn a_first_message_loads_state_runs_and_is_acknowledged_when_durable() {
+    let mut rig = Rig::new();
+    rig.submit_token("count/a", "one", 7);
+    check(
+        &mut rig,
+        &expect![[r#"
+        get 1 of State { id: InvocationId { slot: 0, generation: 2 }, first: 0 }
+    "#]],
+    );
+    rig.read();
+    rig.done(answer().set("1"));
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [one] state [None]
+    "#]],
+    );
+    rig.append();
+    rig.say("-- durable");
+    rig.sync();
+    check(
+        &mut rig,
+        &expect![[r#"
+        commit 1: +state(a.n)
+        -- durable
+        accepted 7
+    "#]],
+    );
+}
+
+#[test]
+fn an_input_that_runs_is_written_once_and_deleted_with_its_effects() {
+    let mut rig = awake();
+    rig.submit("count/a", "one");
+    rig.append();
+    rig.submit("count/a", "two");
+    rig.append();
+    rig.append();
+    rig.done(answer().set("1"));
+    rig.append();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [one] state [None]
+        commit 2: +pending(a 2)
+        commit 3: +pending(a 3)
+        call count/a with [two] state [Some("1")]
+        commit 4: -pending(a 2) +state(a.n)
+    "#]],
+    );
+}
+
+#[test]
+fn messages_that_wait_go_out_as_one_batch() {
+    let mut rig = bounded(Limits { batch_len_max: 2, ..Limits::default() });
+    wake(&mut rig, "count/a");
+    for text in ["one", "two", "three", "four"] {
+        rig.submit("count/a", text);
+    }
+    rig.done(answer().set("1"));
+    rig.done(answer().set("3"));
+    rig.done(answer().set("4"));
+    rig.append();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [one] state [None]
+        call count/a with [two three] state [Some("1")]
+        call count/a with [four] state [Some("3")]
+        commit 2: +state(a.n)
+    "#]],
+    );
+}
+
+#[test]
+fn a_type_is_asked_for_its_states_once() {
+    let mut rig = bounded(Limits { handshakes_max: 1, ..Limits::default() });
+    rig.submit("learn/a", "one");
+    rig.submit("learn/b", "two");
+    rig.submit("learn/a", "three");
+    rig.asks(vec![spec("n", Expiration::Never)]);
+    check(
+        &mut rig,
+        &expect![[r#"
+        call learn/a with [one] state []
+        get 1 of State { id: InvocationId { slot: 1, generation: 4 }, first: 0 }
+        get 1 of State { id: InvocationId { slot: 0, generation: 5 }, first: 0 }
+    "#]],
+    );
+    rig.read();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call learn/b with [two] state [None]
+        call learn/a with [one] state [None]
+    "#]],
+    );
+}
+
+#[test]
+fn a_failed_batch_is_tried_again_one_by_one() {
+    let mut rig = awake();
+    rig.submit("count/a", "one");
+    rig.submit("count/a", "two");
+    rig.submit("count/a", "three");
+    rig.done(answer());
+    rig.fails();
+    rig.submit("count/b", "other");
+    rig.read();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [one] state [None]
+        call count/a with [two three] state [None]
+        blocked count/a (1) for 108 ms: no
+        get 1 of State { id: InvocationId { slot: 1, generation: 7 }, first: 0 }
+        call count/b with [other] state [None]
+    "#]],
+    );
+    rig.advance(2_000);
+    rig.say("-- others go on");
+    rig.done(answer());
+    rig.fails();
+    rig.advance(4_000);
+    rig.done(answer());
+    rig.done(answer());
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [two] state [None]
+        -- others go on
+        blocked count/a (2) for 200 ms: no
+        call count/a with [two] state [None]
+        call count/a with [three] state [None]
+    "#]],
+    );
+}
+
+#[test]
+fn what_does_not_fit_a_mailbox_is_read_back_in_order() {
+    let mut rig = bounded(Limits { mailbox_len_max: 1, ..Limits::default() });
+    wake(&mut rig, "count/a");
+    for text in ["one", "two", "three", "four"] {
+        rig.submit("count/a", text);
+    }
+    rig.append();
+    rig.done(answer());
+    rig.done(answer());
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [one] state [None]
+        commit 2: +pending(a 4) +pending(a 5) +pending(a 2) +pending(a 3)
+        call count/a with [two] state [None]
+        scan Mail { id: InvocationId { slot: 0, generation: 6 } }
+    "#]],
+    );
+    rig.read();
+    rig.done(answer());
+    rig.read();
+    rig.append();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [three] state [None]
+        scan Mail { id: InvocationId { slot: 0, generation: 8 } }
+        call count/a with [four] state [None]
+        commit 3: -pending(a 2) -pending(a 3) -pending(a 4)
+    "#]],
+    );
+}
+
+#[test]
+fn a_delayed_message_cancelled_in_the_same_answer_never_comes() {
+    let mut rig = awake();
+    rig.submit("count/a", "one");
+    rig.done(
+        answer()
+            .delay(50, "count/b", "cancelled", Some("x"))
+            .delay(60, "count/b", "replaced", Some("y"))
+            .cancel("x")
+            .delay(70, "count/b", "kept", Some("y"))
+            .delay(80, "count/b", "plain", None),
+    );
+    rig.append();
+    rig.advance(69);
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [one] state [None]
+        commit 2: +token(a x) +due(1050 3) +token(a y) +due(1060 4) -due(1050 3) -token(a x) -due(1060 4) +token(a y) +due(1070 5) +due(1080 6)
+    "#]],
+    );
+    rig.advance(100);
+    rig.read();
+    rig.append();
+    check(
+        &mut rig,
+        &expect![[r#"
+        get 1 of State { id: InvocationId { slot: 1, generation: 6 }, first: 0 }
+        call count/b with [kept plain] state [None]
+        commit 3: -due(1070 5) -token(a y) -due(1080 6) +pending(b 7) +pending(b 8)
+    "#]],
+    );
+}
+
+#[test]
+fn a_cancellation_that_cannot_be_read_yet_holds_up_reading_timers() {
+    let mut rig = bounded(Limits { timers_near_max: 4, ..Limits::default() });
+    wake(&mut rig, "count/a");
+    rig.submit("count/a", "one");
+    let mut sends = answer();
+    for (delay_ms, token) in [(10, "a"), (20, "b"), (30, "c"), (40, "d"), (50, "far")] {
+        sends = sends.delay(delay_ms, "count/b", token, Some(token));
+    }
+    rig.done(sends);
+    rig.sync();
+    rig.text();
+    rig.submit("count/a", "two");
+    rig.done(answer().cancel("far").cancel("a").cancel("b").cancel("c"));
+    rig.say("-- not read before the commit");
+    rig.read();
+    rig.append();
+    rig.read();
+    rig.advance(100);
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [two] state [None]
+        -- not read before the commit
+        commit 3: -token(a far) -due(1010 3) -token(a a) -due(1020 4) -token(a b) -due(1030 5) -token(a c)
+        scan Timers { partition: Partition(0) }
+        get 1 of Tokens { partition: Partition(0), rows: [TokenRow { due_ms: 1050, arrival: 7, id: "a", token: "far" }], upto: (18446744073709551615, 18446744073709551615) }
+        get 1 of State { id: InvocationId { slot: 1, generation: 7 }, first: 0 }
+    "#]],
+    );
+}
+
+#[test]
+fn messages_leave_in_the_order_sent_when_their_commit_is_appended() {
+    let near = (0..).map(|n| format!("count/n{n}")).find(|text| place(text) == 0).unwrap();
+    let far = (0..).map(|n| format!("count/f{n}")).find(|text| place(text) == 1).unwrap();
+    let setup = Setup { partitions: 2, owned: vec![0], ..Setup::default() };
+    let mut rig = Rig::with(setup);
+    wake(&mut rig, &near);
+    rig.submit(&near, "one");
+    rig.done(answer().send(&far, "x").send(&near, "me").send(&far, "y").send(&near, "again"));
+    rig.say("-- nothing leaves before the append");
+    rig.append();
+    rig.done(answer().send(&far, "z"));
+    rig.append();
+    let body = FrameBody::Confirm { epoch: 1, taken: 2 };
+    rig.handle(Event::Frame(Frame { from: Partition(1), to: Partition(0), body }));
+    rig.append();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/n1 with [one] state [None]
+        call count/n1 with [me again] state [None]
+        -- nothing leaves before the append
+        commit 2: +outbox(1 1) +outbox(1 2) +pending(n1 3) +pending(n1 4) +head(1)
+        frame 0>1 opens after 0 [x y]
+        commit 3: +outbox(1 3) -pending(n1 3) -pending(n1 4) +head(1)
+        frame 0>1 after 2 [z]
+        commit 4: 
+    "#]],
+    );
+}
+
+fn place(text: &str) -> u16 {
+    partition_of(&address(text), 2).0
+}
+
+#[test]
+fn a_lost_opening_batch_is_sent_again() {
+    let near = (0..).map(|n| format!("count/n{n}")).find(|text| place(text) == 0).unwrap();
+    let far = (0..).map(|n| format!("count/f{n}")).find(|text| place(text) == 1).unwrap();
+    let setup = || Setup { partitions: 2, ..Setup::default() };
+    let mut sender = Rig::with(Setup { owned: vec![0], ..setup() });
+    let mut receiver = Rig::with(Setup { owned: vec![1], ..setup() });
+    wake(&mut sender, &near);
+    sender.submit(&near, "one");
+    sender.done(answer().send(&far, "x"));
+    sender.append();
+    sender.submit(&near, "two");
+    sender.done(answer().send(&far, "y"));
+    sender.append();
+    check(
+        &mut sender,
+        &expect![[r#"
+        call count/n1 with [one] state [None]
+        commit 2: +outbox(1 1) +head(1)
+        frame 0>1 opens after 0 [x]
+        call count/n1 with [two] state [None]
+        commit 3: +outbox(1 2) +head(1)
+        frame 0>1 after 1 [y]
+    "#]],
+    );
+    let batch = |after, opens, texts: &[&str]| {
+        let messages = texts.iter().map(|text| message(&far, text).into()).collect();
+        let body = FrameBody::Batch { epoch: 1, after, opens, messages };
+        Event::Frame(Frame { from: Partition(0), to: Partition(1), body })
+    };
+    receiver.handle(batch(1, false, &["y"]));
+    receiver.say("-- then both");
+    receiver.handle(batch(0, true, &["x", "y"]));
+    receiver.handle(batch(0, true, &["x"]));
+    receiver.read();
+    receiver.append();
+    check(
+        &mut receiver,
+        &expect![[r#"
+        frame 1>0 Gap { epoch: 0, taken: 0 }
+        -- then both
+        get 1 of State { id: InvocationId { slot: 0, generation: 2 }, first: 0 }
+        call count/f0 with [x y] state [None]
+        commit 1: +pending(f0 1) +pending(f0 2) +mark(0)
+        frame 1>0 Confirm { epoch: 1, taken: 2 }
+    "#]],
+    );
+    let body = FrameBody::Gap { epoch: 0, taken: 0 };
+    sender.handle(Event::Frame(Frame { from: Partition(1), to: Partition(0), body }));
+    check(
+        &mut sender,
+        &expect![[r#"
+        frame 0>1 opens after 0 [x y]
+    "#]],
+    );
+}
+
+#[test]
+fn an_egress_is_handed_no_more_than_its_window() {
+    let mut rig = bounded(Limits { egress_window_len: 2, ..Limits::default() });
+    wake(&mut rig, "count/a");
+    rig.submit("count/a", "one");
+    rig.done(answer().out("w").out("x").out("y").out("z"));
+    rig.append();
+    rig.say("-- durable");
+    rig.sync();
+    confirm(&mut rig, 2);
+    rig.read();
+    rig.sync();
+    rig.say("-- late");
+    confirm(&mut rig, 1);
+    rig.read();
+    rig.sync();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [one] state [None]
+        commit 2: +egress(out 1) +egress(out 2) +egress(out 3) +egress(out 4) +head(out)
+        -- durable
+        egress 1 w
+        egress 2 x
+        scan Egress { partition: Partition(0), outbox: "out" }
+        commit 3: -egress(out 2) +head(out)
+        egress 3 y
+        -- late
+        scan Egress { partition: Partition(0), outbox: "out" }
+        commit 4: -egress(out 1) +head(out)
+        egress 4 z
+    "#]],
+    );
+}
+
+fn confirm(rig: &mut Rig, number: u64) {
+    let outbox = "out".into();
+    rig.handle(Event::EgressConfirmed { partition: Partition(0), outbox, number });
+}
+
+#[test]
+fn a_reply_waits_for_what_it_rests_on() {
+    let mut rig = awake();
+    let mut question = message("count/a", "how many");
+    let asker = Address::new(FunctionType::new("dormouse.http", "reply"), "r1");
+    question.caller = Some(asker.clone());
+    rig.submit("count/a", "one");
+    rig.done(answer().set("1"));
+    rig.append();
+    rig.handle(Event::Submit { message: question, token: None });
+    rig.reply(asker, "1");
+    rig.append();
+    rig.say("-- durable");
+    rig.sync();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [one] state [None]
+        commit 2: +state(a.n)
+        call count/a with [how many] state [Some("1")]
+        commit 3: 
+        -- durable
+        reply to r1: 1
+    "#]],
+    );
+}
+
+#[test]
+fn messages_that_nobody_serves_stay_and_are_read_when_somebody_does() {
+    let mut rig = Rig::new();
+    rig.submit_token("nobody/a", "one", 1);
+    rig.submit_token("count/b", "two", 2);
+    rig.sync();
+    check(
+        &mut rig,
+        &expect![[r#"
+        get 1 of State { id: InvocationId { slot: 0, generation: 2 }, first: 0 }
+        commit 1: +pending(a 1) +pending(b 2)
+        accepted 1
+        accepted 2
+    "#]],
+    );
+    let mut rows = std::mem::take(&mut rig.rows);
+    let mut key = Vec::new();
+    dormouse_engine::keys::pending(&mut key, Partition(0), &address("nobody/a"), 1);
+    let row = rows[&key].clone();
+    dormouse_engine::keys::pending(&mut key, Partition(0), &address("count/a"), 1);
+    rows.insert(key, row);
+    let mut rig = Rig::with(Setup { rows, is_known: true, ..Setup::default() });
+    rig.submit("count/a", "newer");
+    rig.append();
+    rig.read();
+    check(
+        &mut rig,
+        &expect![[r#"
+        scan Timers { partition: Partition(0) }
+        scan Recovery { partition: Partition(0) }
+        commit 1: +pending(a 101)
+        scan Mail { id: InvocationId { slot: 0, generation: 2 } }
+        scan Mail { id: InvocationId { slot: 1, generation: 4 } }
+        get 1 of State { id: InvocationId { slot: 0, generation: 5 }, first: 0 }
+        get 1 of State { id: InvocationId { slot: 1, generation: 6 }, first: 0 }
+        call count/a with [one newer] state [None]
+        call count/b with [two] state [None]
+    "#]],
+    );
+}
+
+#[test]
+fn a_stored_state_of_another_type_blocks_its_address_and_is_kept() {
+    let mut rig = Rig::new();
+    wake(&mut rig, "count/a");
+    rig.submit("count/a", "one");
+    rig.done(answer().set("1"));
+    rig.append();
+    let rows = rig.rows.iter().map(|(key, value)| {
+        let text = String::from_utf8_lossy(value).replace("t/int", "t/old");
+        (key.clone(), text.into_bytes().into())
+    });
+    let rows = rows.collect();
+    let mut rig = Rig::with(Setup { rows, is_known: true, ..Setup::default() });
+    rig.read();
+    rig.submit("count/a", "two");
+    rig.read();
+    rig.append();
+    rig.advance(5_000);
+    rig.read();
+    check(
+        &mut rig,
+        &expect![[r#"
+        scan Timers { partition: Partition(0) }
+        scan Recovery { partition: Partition(0) }
+        get 1 of State { id: InvocationId { slot: 0, generation: 2 }, first: 0 }
+        blocked count/a (1) for 108 ms: state [n] of t/count/a: Previous type was: t/old, new type is: t/int
+        commit 1: +pending(a 101)
+        get 1 of State { id: InvocationId { slot: 0, generation: 3 }, first: 0 }
+        blocked count/a (2) for 200 ms: state [n] of t/count/a: Previous type was: t/old, new type is: t/int
+    "#]],
+    );
+}
+
+#[test]
+fn an_expired_value_is_gone_for_good_and_its_memory_too() {
+    let mut rig = Rig::new();
+    wake(&mut rig, "brief/a");
+    let before = rig.shard.memory_bytes();
+    rig.submit("brief/a", "one");
+    rig.done(answer().set("a value of some length"));
+    rig.append();
+    rig.advance(49);
+    rig.submit("brief/a", "two");
+    rig.done(answer());
+    rig.advance(1);
+    rig.submit("brief/a", "three");
+    rig.done(answer());
+    rig.append();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call brief/a with [one] state [None]
+        commit 2: +state(a.n)
+        call brief/a with [two] state [Some("a value of some length")]
+        call brief/a with [three] state [None]
+        commit 3: -state(a.n)
+    "#]],
+    );
+    assert_eq!(rig.shard.memory_bytes(), before);
+}
+
+#[test]
+fn an_egress_under_steady_load_is_read_all_the_same() {
+    let mut rig = bounded(Limits { egress_window_len: 1, ..Limits::default() });
+    wake(&mut rig, "count/a");
+    for text in ["x", "y"] {
+        rig.submit("count/a", "more");
+        rig.done(answer().out(text));
+        rig.seal();
+    }
+    rig.append_one();
+    confirm(&mut rig, 1);
+    rig.submit("count/a", "more");
+    rig.done(answer().out("z"));
+    rig.seal();
+    rig.text();
+    // Whenever the store takes a commit, there is a later one with more records.
+    rig.append_one();
+    rig.read();
+    rig.sync();
+    check(
+        &mut rig,
+        &expect![[r#"
+        scan Egress { partition: Partition(0), outbox: "out" }
+        commit 5: 
+        egress 1 x
+        egress 2 y
+    "#]],
+    );
+}
+
+#[test]
+fn an_address_that_never_rests_does_not_hold_up_recovery() {
+    let mut before = Rig::new();
+    for target in ["count/a", "count/b"] {
+        before.submit(target, "old");
+    }
+    before.append();
+    let limits = Limits { recovering_max: 1, scan_rows_max: 1, ..Limits::default() };
+    let rows = std::mem::take(&mut before.rows);
+    let mut rig = Rig::with(Setup { rows, is_known: true, limits, ..Setup::default() });
+    rig.read();
+    for _ in 0..3 {
+        rig.submit("count/a", "new");
+        rig.append();
+        rig.done(answer());
+        rig.read();
+    }
+    check(
+        &mut rig,
+        &expect![[r#"
+        scan Timers { partition: Partition(0) }
+        scan Recovery { partition: Partition(0) }
+        scan Mail { id: InvocationId { slot: 0, generation: 2 } }
+        get 1 of State { id: InvocationId { slot: 0, generation: 3 }, first: 0 }
+        call count/a with [old] state [None]
+        commit 1: +pending(a 101)
+        scan Recovery { partition: Partition(0) }
+        call count/a with [new] state [None]
+        scan Mail { id: InvocationId { slot: 1, generation: 7 } }
+        get 1 of State { id: InvocationId { slot: 1, generation: 8 }, first: 0 }
+        call count/b with [old] state [None]
+        commit 2: -pending(a 1) +pending(a 102)
+        call count/a with [new] state [None]
+        commit 3: -pending(a 101) +pending(a 103)
+    "#]],
+    );
+}
+
+#[test]
+fn messages_to_self_come_in_the_next_batch() {
+    let mut rig = awake();
+    rig.submit("count/a", "one");
+    rig.submit("count/a", "two");
+    rig.done(answer().send("count/a", "self").set("1"));
+    rig.done(answer().set("3"));
+    rig.append();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [one] state [None]
+        call count/a with [two self] state [Some("1")]
+        commit 2: +state(a.n)
+    "#]],
+    );
+}

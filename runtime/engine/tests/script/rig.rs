@@ -1,0 +1,381 @@
+//! One shard, driven by hand: what it asks for is written down line by line, its store is a map, and
+//! nothing is answered before the script says so.
+
+use std::collections::{BTreeMap, VecDeque};
+use std::fmt::Write as _;
+
+use bytes::Bytes;
+use dormouse_engine::{
+    Action, Catalog, Commit, Completed, Declared, Event, Fence, Frame, FrameBody, InvocationId,
+    Limits, Op, Opened, Scoping, Shard, ShardConfig, SubmitToken, keys,
+};
+use dormouse_protocol::{
+    Address, Delayed, Effects, EgressRecord, Expiration, FunctionType, Invocation, InvokeError,
+    Message, Partition, StateMutation, StateSpec, TypeName, TypedValue,
+};
+
+pub(crate) struct Rig {
+    pub(crate) shard: Shard,
+    pub(crate) rows: BTreeMap<Vec<u8>, Bytes>,
+    /// Sealed and not appended.
+    sealed: VecDeque<(u32, Commit)>,
+    appended: u64,
+    calls: VecDeque<(InvocationId, Invocation)>,
+    reads: VecDeque<Action>,
+    text: String,
+    pub(crate) now_ms: u64,
+}
+
+/// What a rig is made of.
+pub(crate) struct Setup {
+    pub(crate) partitions: u16,
+    /// The partitions that the shard owns; all if empty.
+    pub(crate) owned: Vec<u16>,
+    pub(crate) limits: Limits,
+    pub(crate) rows: BTreeMap<Vec<u8>, Bytes>,
+    /// Whether there was a life before this one.
+    pub(crate) is_known: bool,
+}
+
+impl Default for Setup {
+    fn default() -> Self {
+        let limits = Limits { retry_delay_ms_min: 100, ..Limits::default() };
+        let rows = BTreeMap::new();
+        Self { partitions: 1, owned: Vec::new(), limits, rows, is_known: false }
+    }
+}
+
+/// Functions `t/count` and `t/brief` with a state, `t/learn` that has to be asked; `t/nobody` is not
+/// served.
+#[derive(Debug)]
+struct Functions;
+
+impl Catalog for Functions {
+    fn declare(&mut self, function_type: FunctionType) -> Declared {
+        match function_type.name() {
+            "count" => Declared::Served { specs: Some(vec![spec("n", Expiration::Never)]) },
+            "brief" => {
+                Declared::Served { specs: Some(vec![spec("n", Expiration::AfterWrite(50))]) }
+            }
+            "learn" => Declared::Served { specs: None },
+            _ => Declared::Unserved,
+        }
+    }
+}
+
+pub(crate) fn spec(name: &str, expiration: Expiration) -> StateSpec {
+    StateSpec { name: name.into(), typename: "t/int".into(), expiration }
+}
+
+/// `count/a` is instance `a` of `t/count`.
+pub(crate) fn address(text: &str) -> Address {
+    let (name, id) = text.split_once('/').expect("name/id");
+    Address::new(FunctionType::new("t", name), id)
+}
+
+pub(crate) fn message(target: &str, text: &str) -> Message {
+    Message { target: address(target), caller: None, value: value(text) }
+}
+
+pub(crate) fn value(text: &str) -> TypedValue {
+    TypedValue::new("t/text", Bytes::copy_from_slice(text.as_bytes()))
+}
+
+/// Effects in words: `send`, `delay`, `cancel`, `out` (egress), `set` and `clear` (state 0).
+#[derive(Default)]
+pub(crate) struct Answer(Effects);
+
+pub(crate) fn answer() -> Answer {
+    Answer::default()
+}
+
+impl Answer {
+    pub(crate) fn send(mut self, target: &str, text: &str) -> Self {
+        self.0.messages.push((address(target), value(text)));
+        self
+    }
+
+    pub(crate) fn delay(
+        mut self,
+        delay_ms: u64,
+        target: &str,
+        text: &str,
+        token: Option<&str>,
+    ) -> Self {
+        let (target, value, token) = (address(target), value(text), token.map(Into::into));
+        self.0.delayed.push(Delayed::Send { delay_ms, target, value, token });
+        self
+    }
+
+    pub(crate) fn cancel(mut self, token: &str) -> Self {
+        self.0.delayed.push(Delayed::Cancel { token: token.into() });
+        self
+    }
+
+    pub(crate) fn out(mut self, text: &str) -> Self {
+        let egress = TypeName { namespace: "t".to_owned(), name: "out".to_owned() };
+        self.0.egress.push(EgressRecord { egress, value: value(text) });
+        self
+    }
+
+    pub(crate) fn set(mut self, text: &str) -> Self {
+        let value = Some(Bytes::copy_from_slice(text.as_bytes()));
+        self.0.state.push(StateMutation { spec: 0, value });
+        self
+    }
+}
+
+impl Rig {
+    pub(crate) fn new() -> Self {
+        Self::with(Setup::default())
+    }
+
+    pub(crate) fn with(setup: Setup) -> Self {
+        let config = ShardConfig {
+            partitions: setup.partitions,
+            scoping: Scoping::Shard,
+            is_prefix: true,
+            limits: setup.limits,
+        };
+        let mut shard = Shard::new(config, Box::new(Functions));
+        shard.advance(1_000);
+        for index in 0..setup.partitions {
+            if !setup.owned.is_empty() && !setup.owned.contains(&index) {
+                continue;
+            }
+            let partition = Partition(index);
+            let prefix = keys::space_prefix(keys::SPACE_META, partition);
+            let rows = setup.rows.iter().filter(|(key, _)| key.starts_with(&prefix));
+            let rows = rows.map(|(key, value)| (key.clone().into(), value.clone())).collect();
+            let meta = setup.is_known.then_some(dormouse_engine::PartMeta {
+                partition,
+                fence: Fence::default(),
+                seq: 100,
+                time_ms: 1_000,
+                arrival: 100,
+            });
+            let opened = Opened { meta, rows };
+            shard.handle(Event::Opened { partition, fence: Fence::default(), opened });
+        }
+        shard.handle(Event::Started);
+        let mut rig = Self {
+            shard,
+            rows: setup.rows,
+            sealed: VecDeque::new(),
+            appended: 0,
+            calls: VecDeque::new(),
+            reads: VecDeque::new(),
+            text: String::new(),
+            now_ms: 1_000,
+        };
+        rig.take();
+        rig
+    }
+
+    /// What happened since the last call.
+    pub(crate) fn text(&mut self) -> String {
+        std::mem::take(&mut self.text)
+    }
+
+    pub(crate) fn say(&mut self, text: &str) {
+        let _ = writeln!(self.text, "{text}");
+    }
+
+    pub(crate) fn submit(&mut self, target: &str, text: &str) {
+        self.handle(Event::Submit { message: message(target, text), token: None });
+    }
+
+    pub(crate) fn submit_token(&mut self, target: &str, text: &str, token: u64) {
+        let token = Some(SubmitToken(token));
+        self.handle(Event::Submit { message: message(target, text), token });
+    }
+
+    pub(crate) fn handle(&mut self, event: Event) {
+        self.shard.handle(event);
+        self.take();
+    }
+
+    pub(crate) fn advance(&mut self, by_ms: u64) {
+        self.now_ms += by_ms;
+        self.shard.advance(self.now_ms);
+        self.take();
+    }
+
+    /// The call that waits longest for an answer gets this one.
+    pub(crate) fn done(&mut self, answer: Answer) {
+        let outboxes = answer.0.egress.iter().map(|_| "out".into()).collect();
+        self.end(Ok(Completed::Effects { effects: answer.0, outboxes }));
+    }
+
+    /// Answers by a message to this address alone.
+    pub(crate) fn reply(&mut self, to: Address, text: &str) {
+        let mut answer = answer();
+        answer.0.messages.push((to, value(text)));
+        self.done(answer);
+    }
+
+    pub(crate) fn asks(&mut self, specs: Vec<StateSpec>) {
+        self.end(Ok(Completed::Incomplete(specs)));
+    }
+
+    pub(crate) fn fails(&mut self) {
+        self.end(Err(InvokeError::new("no")));
+    }
+
+    fn end(&mut self, result: Result<Completed, InvokeError>) {
+        let (id, _) = self.calls.pop_front().expect("a call waits");
+        self.handle(Event::Done { id, result });
+    }
+
+    pub(crate) fn seal(&mut self) {
+        self.shard.seal();
+        self.take();
+    }
+
+    /// Seals; the store takes everything sealed.
+    pub(crate) fn append(&mut self) {
+        self.seal();
+        self.append_sealed();
+    }
+
+    fn append_sealed(&mut self) {
+        while !self.sealed.is_empty() {
+            self.append_one();
+        }
+    }
+
+    /// The store takes the first commit that it was given and has not taken.
+    pub(crate) fn append_one(&mut self) {
+        let (scope, commit) = self.sealed.pop_front().expect("a sealed commit");
+        for op in commit.ops.iter() {
+            match op {
+                Op::Put { key, value } => {
+                    self.rows.insert(key.to_vec(), Bytes::copy_from_slice(value));
+                }
+                Op::Delete { key } => {
+                    self.rows.remove(key);
+                }
+            }
+        }
+        self.appended = commit.number;
+        self.handle(Event::Appended { scope, number: commit.number });
+    }
+
+    /// Everything appended survives a crash.
+    pub(crate) fn sync(&mut self) {
+        self.append();
+        self.handle(Event::Durable { scope: 0, number: self.appended });
+    }
+
+    /// Answers all reads, also those that the answers lead to.
+    pub(crate) fn read(&mut self) {
+        while let Some(read) = self.reads.pop_front() {
+            let event = match read {
+                Action::Get { purpose, keys } => {
+                    let values = keys.iter().map(|key| self.rows.get(key).cloned()).collect();
+                    Event::Got { purpose, values }
+                }
+                Action::Scan { purpose, range } => {
+                    let all = self.rows.range(range.from..range.to);
+                    let mut rows: Vec<_> = all
+                        .take(range.rows_max + 1)
+                        .map(|(key, value)| (key.clone().into(), value.clone()))
+                        .collect();
+                    let more = rows.len() > range.rows_max;
+                    rows.truncate(range.rows_max);
+                    Event::Scanned { purpose, rows, more }
+                }
+                other => panic!("not a read: {other:?}"),
+            };
+            self.handle(event);
+        }
+    }
+
+    fn take(&mut self) {
+        let mut actions = Vec::new();
+        self.shard.take_actions(&mut actions);
+        for action in actions {
+            let line = describe(&action);
+            self.say(&line);
+            match action {
+                Action::Append { scope, commit } => self.sealed.push_back((scope, commit)),
+                Action::Invoke { id, invocation } => self.calls.push_back((id, invocation)),
+                Action::Get { .. } | Action::Scan { .. } => self.reads.push_back(action),
+                _ => {}
+            }
+        }
+    }
+}
+
+fn text(value: &TypedValue) -> String {
+    String::from_utf8_lossy(&value.value).into_owned()
+}
+
+fn texts<'a>(messages: impl Iterator<Item = &'a Message>) -> String {
+    messages.map(|message| text(&message.value)).collect::<Vec<_>>().join(" ")
+}
+
+fn describe(action: &Action) -> String {
+    match action {
+        Action::Get { purpose, keys } => format!("get {} of {purpose:?}", keys.len()),
+        Action::Scan { purpose, .. } => format!("scan {purpose:?}"),
+        Action::Invoke { invocation, .. } => {
+            let state: Vec<_> = invocation
+                .state
+                .iter()
+                .map(|value| value.as_ref().map(|bytes| String::from_utf8_lossy(bytes)))
+                .collect();
+            let messages = texts(invocation.messages.iter().map(AsRef::as_ref));
+            format!("call {} with [{messages}] state {state:?}", short(&invocation.target))
+        }
+        Action::Append { commit, .. } => {
+            let ops: Vec<_> = commit.ops.iter().map(describe_op).collect();
+            format!("commit {}: {}", commit.number, ops.join(" "))
+        }
+        Action::Frame(frame) => describe_frame(frame),
+        Action::Accepted(token) => format!("accepted {}", token.0),
+        Action::Reply { id, value } => format!("reply to {id}: {}", text(value)),
+        Action::Egress(out) => format!("egress {} {}", out.number, text(&out.value)),
+        Action::Blocked { address, error, failures, retry_in_ms } => {
+            format!("blocked {} ({failures}) for {retry_in_ms} ms: {error}", short(address))
+        }
+        Action::Halt(error) => format!("halt: {error}"),
+    }
+}
+
+fn short(address: &Address) -> String {
+    format!("{}/{}", address.function_type.name(), address.id)
+}
+
+fn describe_op(op: Op<'_>) -> String {
+    let (sign, key) = match op {
+        Op::Put { key, .. } => ('+', key),
+        Op::Delete { key } => ('-', key),
+    };
+    let (_, key) = keys::parse(key).expect("a key");
+    let key = match key {
+        keys::Key::Mark { sender } => format!("mark({sender})"),
+        keys::Key::OutboxHead { receiver } => format!("head({receiver})"),
+        keys::Key::EgressHead { outbox } => format!("head({outbox})"),
+        keys::Key::State { id, name, .. } => format!("state({id}.{name})"),
+        keys::Key::Pending { id, arrival, .. } => format!("pending({id} {arrival})"),
+        keys::Key::Due { due_ms, arrival } => format!("due({due_ms} {arrival})"),
+        keys::Key::Token { id, token } => format!("token({id} {token})"),
+        keys::Key::Outbox { receiver, number } => format!("outbox({receiver} {number})"),
+        keys::Key::Egress { outbox, number } => format!("egress({outbox} {number})"),
+        keys::Key::Source { .. } => "source".to_owned(),
+    };
+    format!("{sign}{key}")
+}
+
+fn describe_frame(frame: &Frame) -> String {
+    let Frame { from, to, body } = frame;
+    match body {
+        FrameBody::Batch { after, opens, messages, .. } => {
+            let opens = if *opens { " opens" } else { "" };
+            let messages = texts(messages.iter().map(AsRef::as_ref));
+            format!("frame {from}>{to}{opens} after {after} [{messages}]")
+        }
+        other => format!("frame {from}>{to} {other:?}"),
+    }
+}
