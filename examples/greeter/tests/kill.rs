@@ -193,7 +193,11 @@ fn acknowledged_requests_survive_kill_9_and_count_once() {
     for kill in 1..=KILLS {
         let after = REQUESTS * kill / (KILLS + 1);
         while run.answered.load(Ordering::Relaxed) < after {
-            assert!(Instant::now() < deadline, "only {} answers", run.answered.load(Ordering::Relaxed));
+            assert!(
+                Instant::now() < deadline,
+                "only {} answers",
+                run.answered.load(Ordering::Relaxed)
+            );
             assert!(clients.iter().all(|client| !client.is_finished()), "a client has failed");
             std::thread::sleep(Duration::from_millis(1));
         }

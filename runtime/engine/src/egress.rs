@@ -55,6 +55,7 @@ impl Shard {
             let outbox = outbox.clone();
             let out = EgressOut { partition, outbox, number, sender: sender.clone(), value };
             open.releases.push(Action::Egress(out));
+            self.stats.egress_unconfirmed += 1;
         }
     }
 
@@ -73,6 +74,7 @@ impl Shard {
         if !queue.unconfirmed.remove(&number) {
             return;
         }
+        self.stats.egress_unconfirmed -= 1;
         let is_new = !std::mem::replace(&mut queue.is_touched, true);
         keys::egress(&mut self.key, partition, outbox, number);
         self.delete(partition);
@@ -152,6 +154,7 @@ impl Shard {
         if !more && queue.asked == Some(queue.spill_commit) {
             queue.spilled = false;
         }
+        self.stats.egress_unconfirmed += rows.len() as u64;
         self.load_egress(partition, outbox);
         Ok(())
     }

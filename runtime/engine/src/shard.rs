@@ -38,7 +38,11 @@ pub struct Stats {
     pub messages_sent: u64,
     pub delayed_sent: u64,
     pub delayed_fired: u64,
+    /// Cancellations asked for, whether or not something was left to cancel.
+    pub cancellations: u64,
     pub egress_sent: u64,
+    /// Gauge: records handed to egresses and not confirmed.
+    pub egress_unconfirmed: u64,
     pub replies: u64,
     pub commits: u64,
     pub commit_ops: u64,

@@ -72,6 +72,7 @@ impl Shard {
             self.register_due(partition);
             return;
         }
+        self.stats.cancellations += 1;
         self.forget_token(partition, id, token);
         keys::token(&mut self.key, partition, id, token);
         self.delete(partition);

@@ -174,8 +174,8 @@ impl Driver {
     fn turn(&mut self) -> Result<(), String> {
         let now_ms = self.clock.now_ms();
         self.shard.advance(now_ms);
-        self.take_durable()?;
         self.take_incoming();
+        self.take_durable()?;
         self.take_local()?;
         let mut budget = if self.store.is_saturated() { 0 } else { INVOCATIONS_PER_TURN };
         self.run_deferred(&mut budget);

@@ -70,10 +70,13 @@ impl Inbox {
         }
     }
 
-    /// Takes everything; `empty` keeps its capacity.
+    /// Takes everything; `empty` keeps its capacity. Whatever else a turn looks at because it may have
+    /// been woken for it (what is durable), it looks at after this: news from before it would otherwise
+    /// be missed by the turn, and news that came in between would find the notification still set, and
+    /// wake nobody.
     pub(crate) fn take(&self, empty: &mut Vec<Incoming>) {
         debug_assert!(empty.is_empty());
-        self.is_notified.store(false, Ordering::Release);
+        self.is_notified.swap(false, Ordering::AcqRel);
         std::mem::swap(&mut *self.lock(), empty);
     }
 

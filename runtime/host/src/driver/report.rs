@@ -37,6 +37,7 @@ impl Report {
         metrics.work.invocation_failures.add(now.invocations_failed - last.invocations_failed);
         metrics.effects.messages.add(now.messages_sent - last.messages_sent);
         metrics.effects.delayed.add(now.delayed_sent - last.delayed_sent);
+        metrics.effects.cancellations.add(now.cancellations - last.cancellations);
         metrics.effects.egress_records.add(now.egress_sent - last.egress_sent);
         metrics.effects.replies.add(now.replies - last.replies);
         metrics.commits.commits.add(now.commits - last.commits);
@@ -49,6 +50,7 @@ impl Report {
         load.backlog_bytes.set(now.mailbox_bytes + now.spilled_bytes);
         load.awake_instances.set(shard.awake() as u64);
         load.blocked_addresses.set(now.blocked);
+        load.egress_unconfirmed.set(now.egress_unconfirmed);
         load.in_flight.set(shard.in_flight() as u64);
         self.last = *now;
         let dropped = lane.replies_dropped.get();

@@ -67,7 +67,8 @@ fn work(page: &mut Page, metrics: &Metrics) {
     page.counter(names::INVOCATIONS, help, metrics, |s| s.work.invocations.get());
     let help = "Calls of functions that failed.";
     page.counter(names::INVOCATION_FAILURES, help, metrics, |s| s.work.invocation_failures.get());
-    let help = "Time from a call of a function to its answer.";
+    let help =
+        "Time from a call of a function to its answer; calls that answer at once are not timed.";
     page.histogram(names::INVOCATION_SECONDS, help, Unit::Nanos, metrics, |s| {
         &s.work.invocation_nanos
     });
