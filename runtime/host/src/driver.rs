@@ -332,6 +332,11 @@ impl Driver {
         self.metrics.commits.size.record(commit.ops.as_bytes().len() as u64);
         self.in_flight.push_back((lsn, scope, commit.number, Instant::now()));
         self.shard.handle(Event::Appended { scope, number: commit.number });
+        // A commit without changes takes the position of the last one: when that is durable already,
+        // no news of the store will wake this shard for it.
+        if lsn <= self.store.durable().map_err(|error| error.to_string())? {
+            self.lane.inbox.wake();
+        }
         Ok(())
     }
 
