@@ -1,4 +1,5 @@
 //! Replies of a running application on the embedded store, through an ingress of the test's own.
+#![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
 use std::sync::{Arc, Mutex};
@@ -29,11 +30,14 @@ async fn adder(ctx: &mut Context, more: i64) -> Result<(), FunctionError> {
 
 function! { "test/adder", states: [COUNT], adder }
 
+/// Each with the time that it took.
+type Replies = Vec<(TypedValue, Duration)>;
+
 /// Sends numbers to the adder one after the other, each once the reply to the one before it is there.
 #[derive(Debug)]
 struct Asker {
     numbers: Vec<i64>,
-    replies: Mutex<Option<oneshot::Sender<Vec<(TypedValue, Duration)>>>>,
+    replies: Mutex<Option<oneshot::Sender<Replies>>>,
 }
 
 impl Ingress for Asker {
