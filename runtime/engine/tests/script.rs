@@ -136,6 +136,24 @@ fn a_type_is_asked_for_its_states_once() {
 }
 
 #[test]
+fn a_first_call_that_hangs_does_not_hold_up_its_type() {
+    let mut rig = bounded(Limits { handshakes_max: 1, ..Limits::default() });
+    rig.submit("learn/a", "one");
+    rig.submit("learn/b", "two");
+    rig.advance(999);
+    rig.say("-- a second has passed");
+    rig.advance(1);
+    check(
+        &mut rig,
+        &expect![[r#"
+        call learn/a with [one] state []
+        -- a second has passed
+        call learn/b with [two] state []
+    "#]],
+    );
+}
+
+#[test]
 fn a_failed_batch_is_tried_again_one_by_one() {
     let mut rig = awake();
     rig.submit("count/a", "one");
@@ -599,6 +617,32 @@ fn an_address_that_never_rests_does_not_hold_up_recovery() {
         commit 2: -pending(a 1) +pending(a 102)
         call count/a with [new] state [None]
         commit 3: -pending(a 101) +pending(a 103)
+    "#]],
+    );
+}
+
+#[test]
+fn a_blocked_address_does_not_hold_up_recovery() {
+    let mut before = Rig::new();
+    for target in ["count/a", "count/b"] {
+        before.submit(target, "old");
+    }
+    before.append();
+    let limits = Limits { recovering_max: 1, scan_rows_max: 1, ..Limits::default() };
+    let rows = std::mem::take(&mut before.rows);
+    let mut rig = Rig::with(Setup { rows, is_known: true, limits, ..Setup::default() });
+    rig.read();
+    rig.text();
+    rig.fails();
+    rig.read();
+    check(
+        &mut rig,
+        &expect![[r#"
+        blocked count/a (1) for 1044 ms: no
+        scan Recovery { partition: Partition(0) }
+        scan Mail { id: InvocationId { slot: 1, generation: 6 } }
+        get 1 of State { id: InvocationId { slot: 1, generation: 7 }, first: 0 }
+        call count/b with [old] state [None]
     "#]],
     );
 }

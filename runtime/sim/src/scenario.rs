@@ -89,7 +89,7 @@ impl Scenario {
             partitions: rng.pick(&[1, 2]),
             ids: rng.pick(&[2, 5]),
             busy_us: 2_000_000,
-            crashes: rng.pick(&[0, 1]),
+            crashes: rng.pick(&[0, 1, 2, 6]),
             hangs: 0,
             store_us_max: rng.pick(&[20_000, 300_000]),
             call_us_max: rng.pick(&[0, 5_000]),

@@ -97,6 +97,9 @@ impl World {
             if self.history.chain(given).any(|(_, run)| run.messages.contains(&id)) {
                 return Err(format!("{target} has applied message {id} already"));
             }
+            if ids.contains(&id) {
+                return Err(format!("{target} is given message {id} twice at once"));
+            }
             ids.push(id);
         }
         Ok(ids)
