@@ -22,7 +22,7 @@ pub(crate) const GENERATOR: &str = "bench/generator";
 pub(crate) const HOT: &str = "hot";
 
 /// Messages that a generator sends before it goes on.
-pub(crate) const BATCH: u64 = 256;
+pub(crate) const BATCH: u64 = 128;
 
 static COUNTER: FunctionName = FunctionName::new(super::COUNTER);
 static SLEEPER: FunctionName = FunctionName::new(super::SLEEPER);

@@ -20,8 +20,9 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
 }
 
 fn over_http(bench: &mut Bench) -> Result<()> {
-    let proxy = raw::proxy(bench, CLIENTS)?.per_second.unwrap_or(0.0);
+    // First, since it may have to build something.
     let pair = remote::start(bench)?;
+    let proxy = raw::proxy(bench, CLIENTS)?.per_second.unwrap_or(0.0);
     let load = Load::closed(&pair.server.address, CLIENTS, bench.measured);
     let traffic = (0..CLIENTS).map(|_| HotKey::new(REQUEST_COUNTER)).collect();
     let (outcome, ended) = load.run(&pair.server.process, traffic)?;
