@@ -15,13 +15,14 @@ mod report;
 mod rows;
 mod server;
 
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::process::ExitCode;
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail};
 use clap::Parser;
 use rustix::process::{Resource, Rlimit, getrlimit, setrlimit};
+use tokio::signal::unix::{SignalKind, signal};
 
 use crate::facts::Facts;
 use crate::process::READY;
@@ -79,6 +80,7 @@ fn measure(arguments: &Arguments) -> Result<()> {
     let facts = Facts::gather();
     facts.print();
     let mut bench = Bench::new(measured)?;
+    end_with_children(bench.directory())?;
     let mut failed = Vec::new();
     for benchmark in chosen {
         if let Err(error) = (benchmark.run)(&mut bench) {
@@ -98,6 +100,28 @@ fn measure(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     bail!("failed: {}", failed.join(", "))
+}
+
+/// When this program is told to stop, its servers and their data go with it.
+fn end_with_children(data: &Path) -> Result<()> {
+    let data = data.to_owned();
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let signals = runtime.block_on(async {
+        std::io::Result::Ok((signal(SignalKind::terminate())?, signal(SignalKind::interrupt())?))
+    });
+    let (mut terminate, mut interrupt) = signals?;
+    std::thread::spawn(move || {
+        runtime.block_on(async {
+            tokio::select! {
+                _ = terminate.recv() => {}
+                _ = interrupt.recv() => {}
+            }
+        });
+        process::kill_all();
+        drop(std::fs::remove_dir_all(&data));
+        std::process::exit(130);
+    });
+    Ok(())
 }
 
 /// A thousand clients need more sockets than many shells allow; servers started from here inherit it.
@@ -143,8 +167,7 @@ fn serve_functions(name: &str) -> Result<()> {
     runtime.block_on(async {
         let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
         println!("functions http://{}\n{READY}", listener.local_addr()?);
-        let mut terminate =
-            tokio::signal::unix::signal(tokio::signal::unix::SignalKind::terminate())?;
+        let mut terminate = signal(SignalKind::terminate())?;
         let stopped = async move {
             terminate.recv().await;
         };

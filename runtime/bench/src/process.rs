@@ -1,14 +1,17 @@
 //! A measured process: this binary in another role, or one of the project's. What it uses is read
 //! from `/proc`, so that a row's processor time and memory are those of the server alone.
 
+use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
+use std::sync::{Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail};
+use rustix::process::{Pid, Signal, kill_process};
 
 /// The line with which a process says that it serves.
 pub(crate) const READY: &str = "ready";
@@ -18,6 +21,9 @@ const PATIENCE: Duration = Duration::from_secs(60);
 
 /// Processor time is counted in ticks: 100 a second on every Linux that cargo runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
+
+/// Children that run, by process id.
+static RUNNING: Mutex<BTreeSet<u32>> = Mutex::new(BTreeSet::new());
 
 /// A child process, stopped when it is dropped.
 #[derive(Debug)]
@@ -42,6 +48,7 @@ impl Process {
     pub(crate) fn start(name: &str, mut command: Command) -> Result<Self> {
         command.stdin(Stdio::null()).stdout(Stdio::piped());
         let mut child = command.spawn().with_context(|| format!("cannot start {name}"))?;
+        running().insert(child.id());
         let stdout = child.stdout.take().context("no standard output")?;
         let (sender, lines) = channel();
         std::thread::spawn(move || {
@@ -123,8 +130,7 @@ impl Process {
         if let Some(status) = self.child.try_wait()? {
             return Ok(status);
         }
-        let id = self.child.id().to_string();
-        Command::new("kill").args(["-TERM", &id]).status().context("cannot run `kill`")?;
+        send(self.child.id(), Signal::TERM);
         let deadline = Instant::now() + PATIENCE;
         while Instant::now() < deadline {
             if let Some(status) = self.child.try_wait()? {
@@ -149,6 +155,25 @@ impl Drop for Process {
             drop(self.child.kill());
             drop(self.child.wait());
         }
+        running().remove(&self.child.id());
+    }
+}
+
+/// Ends all children at once: this process is about to end without having dropped them.
+pub(crate) fn kill_all() {
+    for id in running().iter() {
+        send(*id, Signal::KILL);
+    }
+}
+
+fn running() -> std::sync::MutexGuard<'static, BTreeSet<u32>> {
+    RUNNING.lock().unwrap_or_else(PoisonError::into_inner)
+}
+
+/// A child that has ended in the meantime needs no signal.
+fn send(id: u32, signal: Signal) {
+    if let Some(pid) = i32::try_from(id).ok().and_then(Pid::from_raw) {
+        let _ = kill_process(pid, signal);
     }
 }
 
