@@ -137,6 +137,7 @@ impl Shard {
         activation.single = activation.single.saturating_sub(activation.batch.len());
         if activation.failures > 0 {
             activation.failures = 0;
+            self.stats.blocked -= 1;
         }
         let mut batch = std::mem::take(&mut activation.batch);
         if batch.iter().any(|entry| entry.is_persisted) {
@@ -185,7 +186,6 @@ impl Shard {
     /// Failed: the messages stay, in order, to be tried one by one; only this address waits.
     fn block(&mut self, slot: u32, error: &InvokeError) {
         self.stats.invocations_failed += 1;
-        self.stats.blocked += 1;
         let now_ms = self.now_ms;
         let limits = &self.config.limits;
         let (min_ms, max_ms) = (limits.retry_delay_ms_min, limits.retry_delay_ms_max);
@@ -193,6 +193,9 @@ impl Shard {
         activation.single = activation.single.max(activation.batch.len());
         while let Some(entry) = activation.batch.pop() {
             activation.push_front(entry);
+        }
+        if activation.failures == 0 {
+            self.stats.blocked += 1;
         }
         let doublings = activation.failures.min(32);
         activation.failures += 1;
@@ -226,7 +229,6 @@ impl Shard {
                 self.activations.current(id).expect("a blocked activation stays awake");
             assert_eq!(activation.phase, Phase::Blocked);
             activation.phase = Phase::Idle;
-            self.stats.blocked -= 1;
             self.schedule(slot);
         }
     }

@@ -49,7 +49,7 @@ pub struct Stats {
     pub commit_bytes: u64,
     /// Messages that a repeat brought a second time.
     pub duplicates_dropped: u64,
-    /// Gauge: addresses whose last invocation failed.
+    /// Gauge: addresses whose last invocation failed, also while they are tried again.
     pub blocked: u64,
     /// Messages to types that nobody serves.
     pub unserved: u64,

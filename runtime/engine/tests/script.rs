@@ -174,11 +174,14 @@ fn a_failed_batch_is_tried_again_one_by_one() {
     "#]],
     );
     rig.advance(2_000);
+    assert_eq!(rig.shard.stats().blocked, 1, "also while it is tried again");
     rig.say("-- others go on");
     rig.done(answer());
     rig.fails();
     rig.advance(4_000);
+    assert_eq!(rig.shard.stats().blocked, 1);
     rig.done(answer());
+    assert_eq!(rig.shard.stats().blocked, 0);
     rig.done(answer());
     check(
         &mut rig,
