@@ -40,6 +40,8 @@ pub struct WorkMetrics {
     /// Calls of functions, successful or not.
     pub invocations: Counter,
     pub invocation_failures: Counter,
+    /// Messages, and addresses found at the start, whose type nobody serves.
+    pub unserved: Counter,
     /// From the call to its answer, in nanoseconds.
     pub invocation_nanos: Histogram,
 }

@@ -91,6 +91,7 @@ fn every_metric_is_there_once_under_its_name() {
         names::INGRESS_REJECTED,
         names::INVOCATIONS,
         names::INVOCATION_FAILURES,
+        names::UNSERVED,
         names::INVOCATION_SECONDS,
         names::IN_FLIGHT,
         names::MESSAGES,

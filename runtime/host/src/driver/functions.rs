@@ -22,6 +22,9 @@ use crate::metrics::{FunctionMetrics, ShardMetrics};
 /// Longest `<namespace>/<name>` of a target, in bytes.
 const TYPE_BYTES_MAX: usize = 4_096;
 
+/// Log lines per shard on types that nobody serves; functions can make up any number of them.
+const UNSERVED_LINES_MAX: usize = 100;
+
 /// Longest name of an egress queue with its egress's id, in bytes: it is part of a key.
 const OUTBOX_BYTES_MAX: usize = 250;
 
@@ -32,6 +35,8 @@ pub(crate) struct FunctionTable {
     metrics: Arc<ShardMetrics>,
     entries: Vec<Option<Entry>>,
     outboxes: FxHashMap<String, Arc<str>>,
+    /// Types that were said to be unserved.
+    unserved: usize,
 }
 
 #[derive(Debug)]
@@ -48,7 +53,10 @@ impl Catalog for SharedTable {
     fn declare(&mut self, function_type: FunctionType) -> Declared {
         let mut table = self.0.borrow_mut();
         match table.entry(function_type) {
-            None => Declared::Unserved,
+            None => {
+                table.say_unserved(function_type);
+                Declared::Unserved
+            }
             Some(Entry { function: Ok(function), .. }) => {
                 Declared::Served { specs: function.specs() }
             }
@@ -59,7 +67,7 @@ impl Catalog for SharedTable {
 
 impl FunctionTable {
     pub(crate) fn new(process: Arc<Process>, metrics: Arc<ShardMetrics>) -> Self {
-        Self { process, metrics, entries: Vec::new(), outboxes: FxHashMap::default() }
+        Self { process, metrics, entries: Vec::new(), outboxes: FxHashMap::default(), unserved: 0 }
     }
 
     fn entry(&mut self, function_type: FunctionType) -> Option<&Entry> {
@@ -74,6 +82,19 @@ impl FunctionTable {
             self.entries[index] = Some(Entry { function, metrics });
         }
         self.entries[index].as_ref()
+    }
+
+    /// Asked once per type: by a message that a function sent, or by one that an earlier process left.
+    fn say_unserved(&mut self, function_type: FunctionType) {
+        if self.unserved == UNSERVED_LINES_MAX {
+            return;
+        }
+        self.unserved += 1;
+        tracing::warn!(
+            function = %function_type,
+            "nobody serves {function_type}: its addresses are blocked, and their messages wait in the \
+             store for a start with a manifest that serves it"
+        );
     }
 
     /// Starts an invocation.

@@ -35,6 +35,7 @@ impl Report {
         metrics.work.messages.add(now.messages_finished - last.messages_finished);
         metrics.work.invocations.add(now.invocations - last.invocations);
         metrics.work.invocation_failures.add(now.invocations_failed - last.invocations_failed);
+        metrics.work.unserved.add(now.unserved - last.unserved);
         metrics.effects.messages.add(now.messages_sent - last.messages_sent);
         metrics.effects.delayed.add(now.delayed_sent - last.delayed_sent);
         metrics.effects.cancellations.add(now.cancellations - last.cancellations);

@@ -14,6 +14,7 @@ pub mod names {
     pub const MESSAGES: &str = "dormouse_messages_processed_total";
     pub const INVOCATIONS: &str = "dormouse_invocations_total";
     pub const INVOCATION_FAILURES: &str = "dormouse_invocation_failures_total";
+    pub const UNSERVED: &str = "dormouse_messages_unserved_total";
     pub const INVOCATION_SECONDS: &str = "dormouse_invocation_seconds";
     pub const EFFECTS: &str = "dormouse_effects_total";
     pub const REPLIES_DROPPED: &str = "dormouse_replies_dropped_total";
@@ -67,6 +68,9 @@ fn work(page: &mut Page, metrics: &Metrics) {
     page.counter(names::INVOCATIONS, help, metrics, |s| s.work.invocations.get());
     let help = "Calls of functions that failed.";
     page.counter(names::INVOCATION_FAILURES, help, metrics, |s| s.work.invocation_failures.get());
+    let help =
+        "Messages for types that nobody serves: new ones, and addresses of old ones at a start.";
+    page.counter(names::UNSERVED, help, metrics, |s| s.work.unserved.get());
     let help =
         "Time from a call of a function to its answer; calls that answer at once are not timed.";
     page.histogram(names::INVOCATION_SECONDS, help, Unit::Nanos, metrics, |s| {
@@ -130,7 +134,7 @@ fn ingress_and_load(page: &mut Page, metrics: &Metrics) {
     page.gauge(names::BACKLOG_BYTES, help, metrics, |s| s.load.backlog_bytes.get());
     let help = "Instances in memory.";
     page.gauge(names::AWAKE_INSTANCES, help, metrics, |s| s.load.awake_instances.get());
-    let help = "Addresses that wait after a failure.";
+    let help = "Addresses whose last call failed: they wait, or are being tried again.";
     page.gauge(names::BLOCKED_ADDRESSES, help, metrics, |s| s.load.blocked_addresses.get());
     let help = "Calls of functions under way.";
     page.gauge(names::IN_FLIGHT, help, metrics, |s| s.load.in_flight.get());
