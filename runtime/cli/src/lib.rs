@@ -15,6 +15,12 @@ mod options;
 mod paths;
 mod report;
 
+/// The code in the guide is compiled with the documentation tests of this package.
+#[cfg(doctest)]
+#[allow(rustdoc::invalid_codeblock_attributes, reason = "commands have marks of their own")]
+#[doc = include_str!("../../../docs/guide.md")]
+mod guide {}
+
 use std::process::ExitCode;
 
 use clap::Parser as _;
