@@ -26,10 +26,7 @@ fn options(directory: &Path) -> EmbeddedOptions {
 /// Runs `name` of this file as a process of its own.
 fn child(name: &str, directory: &Path) -> Command {
     let mut command = Command::new(std::env::current_exe().unwrap());
-    command
-        .args(["--exact", name, "--nocapture", "--ignored"])
-        .env(DIRECTORY, directory)
-        .stdout(Stdio::piped());
+    command.args(["--exact", name, "--nocapture"]).env(DIRECTORY, directory).stdout(Stdio::piped());
     command
 }
 
@@ -51,9 +48,9 @@ fn workloads() -> [Workload; 2] {
     [Workload::new(1, &SHARDS[0]), Workload::new(2, &SHARDS[1])]
 }
 
-/// Appends for ever, and prints the number of each shard's last durable commit.
+/// The process that a test below kills: appends for ever, and prints the number of each shard's last
+/// durable commit. On its own, as a test among others, it has nothing to do and returns at once.
 #[test]
-#[ignore = "the process that the test beside it kills"]
 fn work_until_killed() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
     let (store, report) = EmbeddedStore::open(options(Path::new(&directory))).unwrap();
@@ -139,9 +136,8 @@ fn a_killed_process_loses_nothing_that_was_durable() {
     assert!(tables > 0, "no checkpoint was ever written");
 }
 
-/// Holds a directory open until it is killed.
+/// The process that the test below kills: holds a directory open. Returns at once on its own.
 #[test]
-#[ignore = "the process that the test beside it kills"]
 fn hold_until_killed() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
     let _store = EmbeddedStore::open(options(Path::new(&directory))).unwrap();
@@ -168,9 +164,9 @@ fn a_directory_is_open_in_one_process_only() {
     EmbeddedStore::open(options(directory.path())).unwrap();
 }
 
-/// Appends until the disk refuses, and says how that was told.
+/// The process that the test below starts with a limit on the size of files: appends until the disk
+/// refuses, and says how that was told. Returns at once on its own.
 #[test]
-#[ignore = "the process that the test beside it starts with a limit on the size of files"]
 fn work_until_refused() {
     let Some(directory) = std::env::var_os(DIRECTORY) else { return };
     let mut options = options(Path::new(&directory));
@@ -199,7 +195,7 @@ fn a_disk_that_refuses_ends_the_store() {
     let directory = tempfile::tempdir().unwrap();
     let exe = std::env::current_exe().unwrap();
     // A limit on the size of files stands for a full disk; 2,048 blocks are 1 or 2 MB.
-    let script = "trap '' XFSZ; ulimit -f 2048; exec \"$0\" --exact work_until_refused --nocapture --ignored";
+    let script = "trap '' XFSZ; ulimit -f 2048; exec \"$0\" --exact work_until_refused --nocapture";
     let output = Command::new("sh")
         .args(["-c", script])
         .arg(exe)
