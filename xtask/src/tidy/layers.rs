@@ -55,7 +55,7 @@ const LAYERS: &[Layer] = &[
         &[PROTOCOL, SDK, SERVE, ENGINE, STORE, HOST, STATEFUN, PLAYGROUND, HTTP, DORMOUSE],
         &[],
     ),
-    layer("dormouse-interop", "runtime/interop", &[], &[]),
+    layer("dormouse-interop", "runtime/interop", &[SDK, DORMOUSE], &[]),
     layer("xtask", "xtask", &[], &[]),
 ];
 

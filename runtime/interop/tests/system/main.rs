@@ -1,0 +1,10 @@
+//! An application with the real binary, from start to kill: other manifests at a restart, endpoints that
+//! fail in every way, many clients, bounded memory, and what was delayed.
+
+mod application;
+mod client;
+mod clients;
+mod endpoints;
+mod restart;
+mod server;
+mod timers;
