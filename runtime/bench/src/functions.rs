@@ -42,9 +42,9 @@ impl ValueType for Read {
     }
 }
 
-/// The message that everything is measured with.
+/// The message that everything is measured with: its bytes are made for it, as those of any value.
 pub(crate) fn payload() -> TypedValue {
-    TypedValue::new(PAYLOAD, Bytes::from_static(&crate::load::traffic::PAYLOAD))
+    TypedValue::new(PAYLOAD, Bytes::copy_from_slice(&crate::load::traffic::PAYLOAD))
 }
 
 fn count_one(ctx: &mut Context) -> Result<i64, FunctionError> {

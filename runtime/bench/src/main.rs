@@ -160,12 +160,14 @@ fn play(role: &str, rest: &[&str]) -> Result<()> {
 /// Serves a function over HTTP, as an application does that is called remotely.
 fn serve_functions(name: &str) -> Result<()> {
     let functions = dormouse_serve::Functions::only(&[name])?;
+    let listener = raw::http::listen()?;
+    listener.set_nonblocking(true)?;
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(rows::SHARDS)
         .enable_all()
         .build()?;
     runtime.block_on(async {
-        let listener = tokio::net::TcpListener::bind("127.0.0.1:0").await?;
+        let listener = tokio::net::TcpListener::from_std(listener)?;
         println!("functions http://{}\n{READY}", listener.local_addr()?);
         let mut terminate = signal(SignalKind::terminate())?;
         let stopped = async move {

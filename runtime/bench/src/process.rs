@@ -208,7 +208,7 @@ mod tests {
         command.args([
             "-c",
             "i=0; while [ $i -lt 200000 ]; do i=$((i+1)); done; \
-                             echo 'ingress a http://127.0.0.1:8080'; echo ready; exec sleep 60",
+                             echo 'ingress a http://127.0.0.1:8080'; echo ready; sleep 5",
         ]);
         let process = Process::start("sh", command).unwrap();
         assert_eq!(process.address("ingress").unwrap(), "127.0.0.1:8080");

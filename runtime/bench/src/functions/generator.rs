@@ -83,12 +83,11 @@ async fn generator(ctx: &mut Context, message: Message) -> Result<(), FunctionEr
         return Ok(());
     }
     let order: Order = message.decode()?;
-    let payload = payload();
     let first = sent as u64;
     let mut next = first;
     while next < first + BATCH {
         let Some((function, id)) = target(&order, next) else { break };
-        ctx.send((function, id), payload.clone())?;
+        ctx.send((function, id), payload())?;
         next += 1;
     }
     ctx.set(&SENT, next as i64)?;

@@ -107,7 +107,6 @@ fn work(index: usize, ends: Instant, handover: &Handover) -> u64 {
         ids.iter().enumerate().map(|(slot, id)| (id.clone(), slot)).collect();
     let slot = |id: &CompactString| Slot { id: id.clone(), count: 0, is_changed: false };
     let mut slots: Vec<Slot> = ids.iter().map(slot).collect();
-    let payload = Bytes::from_static(&PAYLOAD);
     let mut changed = Vec::new();
     let (mut counted, mut handed) = (0_u64, 0_u64);
     let function = std::hint::black_box(count as fn(i64, Bytes) -> Step);
@@ -116,8 +115,8 @@ fn work(index: usize, ends: Instant, handover: &Handover) -> u64 {
         for _ in 0..TURN {
             random = random.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1);
             let id = ids[(random >> 33) as usize % ids.len()].clone();
-            let message = payload.clone();
             let slot = by_id[&id];
+            let message = Bytes::copy_from_slice(&PAYLOAD);
             slots[slot].count = poll_ready(function(slots[slot].count, message));
             if !slots[slot].is_changed {
                 slots[slot].is_changed = true;

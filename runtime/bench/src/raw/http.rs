@@ -16,12 +16,15 @@ use hyper::client::conn::http1::SendRequest;
 use hyper::service::service_fn;
 use hyper::{Request, Response, StatusCode};
 use hyper_util::rt::TokioIo;
-use tokio::net::TcpStream;
+use tokio::net::{TcpSocket, TcpStream};
 use tokio::sync::mpsc::{UnboundedReceiver, unbounded_channel};
 use tokio::task::LocalSet;
 
 use crate::process::READY;
 use crate::rows::SHARDS;
+
+/// Connections that may wait to be accepted.
+const BACKLOG: u32 = 4_096;
 
 /// What a bare server does with a request.
 #[derive(Clone, Copy, Debug)]
@@ -33,7 +36,7 @@ pub(crate) enum Service {
 
 /// Serves until the process is ended.
 pub(crate) fn serve(service: Service) -> Result<()> {
-    let listener = StdListener::bind("127.0.0.1:0")?;
+    let listener = listen()?;
     let mut threads = Vec::new();
     for _ in 0..SHARDS {
         let (sender, receiver) = unbounded_channel();
@@ -50,6 +53,19 @@ pub(crate) fn serve(service: Service) -> Result<()> {
         thread.send(stream).ok().context("a thread has ended")?;
     }
     Ok(())
+}
+
+/// A free port whose queue holds all clients that connect at once: one that is turned away tries again
+/// a second later, and would be measured with that.
+pub(crate) fn listen() -> Result<StdListener> {
+    let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build()?;
+    let listener = runtime.block_on(async {
+        let socket = TcpSocket::new_v4()?;
+        socket.bind(SocketAddr::from(([127, 0, 0, 1], 0)))?;
+        socket.listen(BACKLOG)?.into_std()
+    })?;
+    listener.set_nonblocking(false)?;
+    Ok(listener)
 }
 
 fn run_thread(service: Service, mut streams: UnboundedReceiver<StdStream>) -> Result<()> {
