@@ -1,8 +1,8 @@
 //! The whole command line of Dormouse. An application with functions in Rust is a binary of its
 //! own: it links its functions, calls [`main`], and has this command line.
 //!
-//! Read in this order: [`args`] → [`paths`] (which manifests) → [`application`] (a directory with a
-//! `Cargo.toml` is built and becomes this process) → [`options`] (settings) → [`command`].
+//! Read in this order: `args` → `paths` (which manifests) → `application` (a directory with a
+//! `Cargo.toml` is built and becomes this process) → `options` (settings) → `command`.
 
 mod application;
 mod args;
