@@ -37,7 +37,9 @@ impl Shard {
             return;
         };
         let now_ms = self.now_ms;
-        let is_full = self.activations.memory >= self.config.limits.memory_bytes_max;
+        let limits = &self.config.limits;
+        let is_full = self.activations.memory >= limits.memory_bytes_max
+            || self.stats.mailbox_bytes >= limits.mailboxes_bytes_max as u64;
         let limits = &self.config.limits;
         let activation = self.activations.get(slot);
         activation.last_used_ms = now_ms;

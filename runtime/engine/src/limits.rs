@@ -19,6 +19,9 @@ pub struct Limits {
     pub handshake_rounds_max: u32,
     /// Bytes of awake instances: mailboxes, cached state and the activation itself.
     pub memory_bytes_max: usize,
+    /// Bytes of messages in all mailboxes of the shard; beyond it, those for busy addresses wait in the
+    /// store. Below what closes the ingresses, so that a few that are stuck do not hold up the rest.
+    pub mailboxes_bytes_max: usize,
     /// Milliseconds after which an idle instance is put to sleep.
     pub idle_ms: u64,
     /// Bytes of unconfirmed messages that one channel holds in memory; more wait in the store.
@@ -53,6 +56,7 @@ impl Default for Limits {
             handshakes_max: 8,
             handshake_rounds_max: 3,
             memory_bytes_max: 64 << 20,
+            mailboxes_bytes_max: 16 << 20,
             idle_ms: 60_000,
             channel_window_bytes: 256 << 10,
             egress_window_len: 256,

@@ -14,6 +14,9 @@ use crate::record::{get_message, get_state};
 use crate::scope::Awaiting;
 use crate::shard::Shard;
 
+/// Least of its spilled messages that an address reads back at once, however many others do, in bytes.
+const MAIL_SHARE_BYTES_MIN: usize = 8 << 10;
+
 /// How long handshakes that do not answer hold up the other addresses of their type.
 const HANDSHAKE_GATE_MS: u64 = 1_000;
 
@@ -156,11 +159,14 @@ impl Shard {
         let mut from = prefix;
         from.extend_from_slice(&(loaded + 1).to_be_bytes());
         let id = self.activations.next_id(slot);
+        // Many addresses may read at once, as when an endpoint comes back: each takes its share.
+        let limits = &self.config.limits;
+        let share = (limits.mailboxes_bytes_max / (self.in_flight + 1)).max(MAIL_SHARE_BYTES_MIN);
         let range = ScanRange {
             from,
             to,
-            rows_max: self.config.limits.mailbox_len_max,
-            bytes_max: self.config.limits.mailbox_bytes_max,
+            rows_max: limits.mailbox_len_max,
+            bytes_max: limits.mailbox_bytes_max.min(share),
         };
         self.actions.push(Action::Scan { purpose: ScanFor::Mail { id }, range });
     }

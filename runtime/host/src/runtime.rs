@@ -179,6 +179,8 @@ fn limits(settings: &Settings, shards: usize) -> Limits {
         batch_bytes_max: chosen.batch_bytes as usize,
         in_flight_max: chosen.in_flight,
         memory_bytes_max: (settings.runtime.memory_bytes / AWAKE_SHARE) as usize / shards,
+        // The other half of what closes the gate is for addresses that are not stuck.
+        mailboxes_bytes_max: (chosen.backlog_bytes / 2) as usize / shards,
         idle_ms: millis(settings.runtime.idle_sleep),
         channel_window_bytes: chosen.channel_window_bytes as usize,
         egress_window_len: chosen.egress_window,
