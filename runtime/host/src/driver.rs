@@ -33,8 +33,12 @@ use crate::driver::process::{Process, QUEUE_SEPARATOR};
 use crate::driver::report::Report;
 use crate::metrics::ShardMetrics;
 
-/// Invocations of one turn: bounds how long a turn takes before its effects are sealed.
-const INVOCATIONS_PER_TURN: usize = 2_048;
+/// Invocations of one turn: bounds how long a turn takes before its effects are sealed, and before the
+/// thread's other tasks (requests, remote calls) go on.
+const INVOCATIONS_PER_TURN: usize = 512;
+
+/// How often a stopping shard looks whether it has settled, at least.
+const STOPPING_POLL: Duration = Duration::from_millis(20);
 
 /// Events of this thread's own tasks that one turn takes.
 const LOCAL_PER_TURN: usize = 4_096;
@@ -63,7 +67,8 @@ pub(crate) struct Driver {
     actions: Vec<Action>,
     incoming: Vec<Incoming>,
     report: Report,
-    is_stopping: bool,
+    /// When calls under way are given up, once the process is asked to stop.
+    stops_at: Option<Instant>,
 }
 
 impl Driver {
@@ -103,7 +108,7 @@ impl Driver {
             actions: Vec::new(),
             incoming: Vec::new(),
             report: Report::default(),
-            is_stopping: false,
+            stops_at: None,
             process,
         }
     }
@@ -137,21 +142,29 @@ impl Driver {
                 self.acknowledges.clear();
                 return;
             }
-            if self.is_stopping && self.is_settled() {
-                return;
+            match self.stops_at {
+                Some(stops_at) if self.is_settled(stops_at) => return,
+                Some(_) => drop(tokio::time::timeout(STOPPING_POLL, self.wait()).await),
+                None => self.wait().await,
             }
-            self.wait().await;
         }
     }
 
-    fn is_settled(&self) -> bool {
-        self.shard.is_settled() && self.in_flight.is_empty() && self.lane.queue.borrow().is_empty()
+    /// Nothing is in doubt: what was asked for is durable, and the calls under way have ended (or had
+    /// their time: their messages are pending, and are done again after the next start).
+    fn is_settled(&self, stops_at: Instant) -> bool {
+        let calls = self.shard.in_flight() - self.deferred.len();
+        (calls == 0 || Instant::now() >= stops_at)
+            && self.shard.is_settled()
+            && self.in_flight.is_empty()
+            && self.lane.queue.borrow().is_empty()
     }
 
     /// Waits for something to do. What is ready on this thread goes first, so that a turn serves
     /// everything that came in together.
     async fn wait(&mut self) {
-        let has_work = (!self.deferred.is_empty() && !self.store.is_saturated())
+        let may_start = self.stops_at.is_none() && !self.store.is_saturated();
+        let has_work = (!self.deferred.is_empty() && may_start)
             || self.shard.has_actions()
             || !self.lane.queue.borrow().is_empty();
         if has_work {
@@ -177,7 +190,8 @@ impl Driver {
         self.take_incoming();
         self.take_durable()?;
         self.take_local()?;
-        let mut budget = if self.store.is_saturated() { 0 } else { INVOCATIONS_PER_TURN };
+        let may_start = self.stops_at.is_none() && !self.store.is_saturated();
+        let mut budget = if may_start { INVOCATIONS_PER_TURN } else { 0 };
         self.run_deferred(&mut budget);
         self.act(&mut budget)?;
         self.shard.seal();
@@ -227,7 +241,7 @@ impl Driver {
                 }
                 Incoming::Reply { number, value } => self.lane.reply(number, value),
                 Incoming::Start => self.shard.handle(Event::Started),
-                Incoming::Stop => self.is_stopping = true,
+                Incoming::Stop { stops_at } => self.stops_at = Some(stops_at),
             }
         }
         self.incoming = incoming;

@@ -5,7 +5,7 @@ use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::thread::JoinHandle;
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use dormouse_engine::Limits;
 use dormouse_sdk::egress::Egress;
@@ -128,7 +128,7 @@ pub async fn start(
     drop(serving_sender);
     if let Err(error) = await_open(openings, &process, settings.store.allow_orphans).await {
         drop(goes);
-        running.end().ok();
+        running.end(Instant::now()).ok();
         return Err(error);
     }
     for (go, inbox) in goes.into_iter().zip(&process.inboxes) {
@@ -259,16 +259,17 @@ impl Running {
     pub async fn stop(mut self) -> Result<(), StoreError> {
         self.is_ready.store(false, Ordering::Release);
         self.process.stopping.send_replace(true);
+        let stops_at = Instant::now() + self.stop_timeout;
         let ended = tokio::time::timeout(self.stop_timeout, self.serving.recv()).await;
         if ended.is_err() {
             tracing::warn!("requests still in flight are given up: what they sent is durable");
         }
-        self.end()
+        self.end(stops_at)
     }
 
-    fn end(&mut self) -> Result<(), StoreError> {
+    fn end(&mut self, stops_at: Instant) -> Result<(), StoreError> {
         for inbox in &self.process.inboxes {
-            inbox.push(Incoming::Stop);
+            inbox.push(Incoming::Stop { stops_at });
         }
         for thread in self.threads.drain(..) {
             // A panic was caught and reported inside.

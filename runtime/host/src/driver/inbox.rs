@@ -5,6 +5,7 @@
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
+use std::time::Instant;
 
 use dormouse_engine::{Completed, Frame, GetFor, InvocationId, ScanFor};
 use dormouse_protocol::{InvokeError, Message, Partition, TypedValue};
@@ -34,8 +35,10 @@ pub(crate) enum Incoming {
     },
     /// Every shard has opened its partitions.
     Start,
-    /// Take nothing new, settle what is under way, and end.
-    Stop,
+    /// Start nothing new, settle what is under way, and end; calls that last longer are given up.
+    Stop {
+        stops_at: Instant,
+    },
 }
 
 /// From tasks of the shard's own thread.

@@ -112,7 +112,11 @@ impl LaneBackend for ShardLane {
     }
 
     fn serves_name(&self, namespace: &str, name: &str) -> bool {
-        self.0.process.functions.serves(namespace, name)
+        let serves = self.0.process.functions.serves(namespace, name);
+        if !serves {
+            self.0.rejected.set(self.0.rejected.get() + 1);
+        }
+        serves
     }
 
     fn admit(&self, bytes: usize) -> LocalFuture<Admission> {

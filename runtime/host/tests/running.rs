@@ -1,4 +1,5 @@
-//! Replies of a running application on the embedded store, through an ingress of the test's own.
+//! A running application on a store of its own: its replies, and how it stops. Messages come in through
+//! ingresses of the tests' own.
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
@@ -14,7 +15,7 @@ use dormouse_sdk::ingress::{Ingress, Lane, LocalFuture, OpenError};
 use dormouse_sdk::manifest::{Diagnostics, Span};
 use dormouse_sdk::module::IngressBinding;
 use dormouse_sdk::{Context, FunctionError, State, function};
-use dormouse_store::{EmbeddedOptions, EmbeddedStore};
+use dormouse_store::{EmbeddedOptions, EmbeddedStore, MemoryStore};
 use tokio::sync::oneshot;
 
 const COUNT: State<i64> = State::new("count");
@@ -92,4 +93,55 @@ async fn a_reply_without_a_change_does_not_wait_for_the_next_commit() {
         // Timers wake a shard about once a second, and nothing else would.
         assert!(*elapsed < Duration::from_millis(500), "{elapsed:?}");
     }
+}
+
+/// Never rests: each message makes the next one.
+async fn restless(ctx: &mut Context, count: i64) -> Result<(), FunctionError> {
+    let id = ctx.id().to_owned();
+    ctx.send(("test/restless", id), count + 1)
+}
+
+function! { "test/restless", restless }
+
+/// Sends one message and is done.
+#[derive(Debug)]
+struct Starter {
+    started: Mutex<Option<oneshot::Sender<()>>>,
+}
+
+impl Ingress for Starter {
+    fn open(&self) -> Result<Option<String>, OpenError> {
+        Ok(None)
+    }
+
+    fn serve(self: Arc<Self>, lane: Lane) -> LocalFuture<()> {
+        Box::pin(async move {
+            let Some(started) = self.started.lock().unwrap().take() else { return };
+            let value = dormouse_sdk::IntoValue::into_value(0_i64).unwrap();
+            let target = Address::new(FunctionType::new("test", "restless"), "a");
+            lane.submit(Message { target, caller: None, value }).await.unwrap();
+            started.send(()).unwrap();
+        })
+    }
+}
+
+#[tokio::test]
+async fn functions_that_never_rest_do_not_hold_up_a_stop() {
+    let (sender, started) = oneshot::channel();
+    let starter = Starter { started: Mutex::new(Some(sender)) };
+    let metrics = Arc::new(Metrics::new(2));
+    let plan = plan_with(Arc::new(starter));
+    let store = Arc::new(MemoryStore::new());
+    let mut settings = Settings::default();
+    settings.runtime.stop_timeout = Duration::from_millis(200);
+    let running = runtime::start(plan, &settings, metrics, store, 8).await.unwrap();
+    started.await.unwrap();
+    let (sender, stopped) = std::sync::mpsc::channel();
+    let handle = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || sender.send(handle.block_on(running.stop())));
+    let stopped = tokio::task::spawn_blocking(move || {
+        // Far beyond the 0.2 s that it is given.
+        stopped.recv_timeout(Duration::from_secs(60))
+    });
+    stopped.await.unwrap().expect("it stops").unwrap();
 }
