@@ -5,6 +5,7 @@ mod application;
 mod client;
 mod clients;
 mod endpoints;
+mod memory;
 mod restart;
 mod server;
 mod timers;

@@ -121,7 +121,8 @@ fn serve(shared: &Shared, mut stream: TcpStream) -> Result<()> {
                     let waited = shared.changed.wait_timeout(now, Duration::from_secs(60));
                     now = waited.unwrap_or_else(PoisonError::into_inner).0;
                 }
-                return Ok(());
+                // The list of open connections holds this one too, so that it does not end by itself.
+                return Ok(stream.shutdown(Shutdown::Both)?);
             }
         };
         let mut head = format!("HTTP/1.1 {status}\r\ncontent-length: {}\r\n", body.len());
