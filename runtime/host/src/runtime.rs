@@ -26,6 +26,10 @@ use crate::settings::{PARTITIONS_DEFAULT, Settings};
 /// Part of the memory bound that awake instances may use.
 const AWAKE_SHARE: u64 = 4;
 
+/// What calls of functions under way get of the time to stop. Those that are retried because their
+/// endpoint is away would use all of it; what is not finished is done again at the next start.
+const CALLS_GRACE: Duration = Duration::from_secs(2);
+
 /// Why an application cannot start: one clear line.
 #[derive(Debug, thiserror::Error)]
 pub enum StartError {
@@ -264,7 +268,7 @@ impl Running {
         if ended.is_err() {
             tracing::warn!("requests still in flight are given up: what they sent is durable");
         }
-        self.end(stops_at)
+        self.end(stops_at.min(Instant::now() + CALLS_GRACE))
     }
 
     fn end(&mut self, stops_at: Instant) -> Result<(), StoreError> {

@@ -86,8 +86,9 @@ pub const KEYS: &[Key] = &[
         name: "stop-timeout",
         form: "duration",
         default: "30s",
-        summary: "A process that was asked to stop gives invocations in flight so long to finish. \
-                  What is not finished is done again at the next start.",
+        summary: "A process that was asked to stop gives requests in flight so long to finish, and \
+                  calls of functions two seconds of it. What is not finished is done again at \
+                  the next start.",
         set: |s, v| duration(v).map(|stop| s.runtime.stop_timeout = stop),
     },
     Key {
