@@ -48,7 +48,7 @@ pub struct Limits {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            mailbox_len_max: 1_000,
+            mailbox_len_max: 10_000,
             mailbox_bytes_max: 1 << 20,
             batch_len_max: 1_000,
             batch_bytes_max: 1 << 20,

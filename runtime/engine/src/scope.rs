@@ -89,6 +89,11 @@ impl Scope {
 }
 
 impl OpenCommit {
+    /// Whether something leaves when it is appended or durable.
+    pub(crate) fn has_releases(&self) -> bool {
+        !(self.releases.is_empty() && self.sends.is_empty() && self.marks.is_empty())
+    }
+
     /// Whether there is anything to hand to the store.
     pub(crate) fn is_empty(&self) -> bool {
         self.ops.is_empty()

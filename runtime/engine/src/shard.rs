@@ -195,6 +195,18 @@ impl Shard {
         self.scopes.iter().all(|scope| scope.in_flight.is_empty() && scope.open.is_empty())
     }
 
+    /// Whether somebody waits for what the open commit holds: another shard, an ingress, an egress.
+    #[must_use]
+    pub fn has_releases(&self) -> bool {
+        self.scopes.iter().any(|scope| scope.open.has_releases())
+    }
+
+    /// Bytes of operations collected and not sealed.
+    #[must_use]
+    pub fn open_bytes(&self) -> usize {
+        self.scopes.iter().map(|scope| scope.open.ops.as_bytes().len()).sum()
+    }
+
     /// The actions since the last call, in order; swaps them with `empty`, which keeps its capacity.
     pub fn take_actions(&mut self, empty: &mut Vec<Action>) {
         debug_assert!(empty.is_empty());

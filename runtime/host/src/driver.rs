@@ -1,6 +1,7 @@
 //! The thin async shell of one shard: it takes turns. A turn feeds the engine what has come in, does
 //! what the engine asks, seals, hands the commit to the store, and tells others what may leave.
 
+mod budget;
 pub(crate) mod functions;
 pub(crate) mod gate;
 pub(crate) mod inbox;
@@ -26,6 +27,7 @@ use dormouse_store::{Lsn, ShardStore, StoreError};
 use rustc_hash::FxHashMap;
 
 use crate::clock::Clock;
+use crate::driver::budget::Budget;
 use crate::driver::functions::{FunctionTable, SharedTable};
 use crate::driver::inbox::{Acknowledge, Incoming, Local};
 use crate::driver::lane::LaneState;
@@ -33,9 +35,11 @@ use crate::driver::process::{Process, QUEUE_SEPARATOR};
 use crate::driver::report::Report;
 use crate::metrics::ShardMetrics;
 
-/// Invocations of one turn: bounds how long a turn takes before its effects are sealed, and before the
-/// thread's other tasks (requests, remote calls) go on.
-const INVOCATIONS_PER_TURN: usize = 512;
+/// Longest that a commit which nobody waits for collects effects while invocations wait.
+const SEAL_AFTER: Duration = Duration::from_millis(5);
+
+/// Bytes from which it is sealed all the same.
+const SEAL_BYTES: usize = 1 << 20;
 
 /// How often a stopping shard looks whether it has settled, at least.
 const STOPPING_POLL: Duration = Duration::from_millis(20);
@@ -67,6 +71,7 @@ pub(crate) struct Driver {
     actions: Vec<Action>,
     incoming: Vec<Incoming>,
     report: Report,
+    sealed_at: Instant,
     /// When calls under way are given up, once the process is asked to stop.
     stops_at: Option<Instant>,
 }
@@ -108,6 +113,7 @@ impl Driver {
             actions: Vec::new(),
             incoming: Vec::new(),
             report: Report::default(),
+            sealed_at: Instant::now(),
             stops_at: None,
             process,
         }
@@ -191,11 +197,14 @@ impl Driver {
         self.take_durable()?;
         self.take_local()?;
         let may_start = self.stops_at.is_none() && !self.store.is_saturated();
-        let mut budget = if may_start { INVOCATIONS_PER_TURN } else { 0 };
+        let mut budget = if may_start { Budget::of_turn() } else { Budget::none() };
         self.run_deferred(&mut budget);
         self.act(&mut budget)?;
-        self.shard.seal();
-        self.act(&mut 0)?;
+        if self.is_seal_due() {
+            self.sealed_at = Instant::now();
+            self.shard.seal();
+            self.act(&mut Budget::none())?;
+        }
         self.flush();
         let queued = &self.lane;
         self.report.publish(
@@ -207,6 +216,15 @@ impl Driver {
         let stats = self.shard.stats();
         self.process.gate.publish(self.index, stats.mailbox_bytes, stats.spilled_bytes);
         Ok(())
+    }
+
+    /// A commit is sealed as soon as the shard has caught up. While invocations wait for their turn it
+    /// may grow: what is finished before the seal need not be written as pending.
+    fn is_seal_due(&self) -> bool {
+        self.deferred.is_empty()
+            || self.shard.has_releases()
+            || self.sealed_at.elapsed() >= SEAL_AFTER
+            || self.shard.open_bytes() >= SEAL_BYTES
     }
 
     fn take_durable(&mut self) -> Result<(), String> {
@@ -271,16 +289,16 @@ impl Driver {
         self.shard.handle(Event::Submit { message, token: Some(SubmitToken(token)) });
     }
 
-    fn run_deferred(&mut self, budget: &mut usize) {
-        while *budget > 0 {
+    fn run_deferred(&mut self, budget: &mut Budget) {
+        while !budget.is_spent() {
             let Some((id, invocation)) = self.deferred.pop_front() else { return };
-            *budget -= 1;
+            budget.spend();
             self.invoke(id, invocation);
         }
     }
 
     /// Does what the engine asks until it asks for nothing more.
-    fn act(&mut self, budget: &mut usize) -> Result<(), String> {
+    fn act(&mut self, budget: &mut Budget) -> Result<(), String> {
         while self.shard.has_actions() {
             let mut actions = std::mem::take(&mut self.actions);
             self.shard.take_actions(&mut actions);
@@ -293,14 +311,13 @@ impl Driver {
         Ok(())
     }
 
-    fn do_action(&mut self, action: Action, budget: &mut usize) -> Result<(), String> {
+    fn do_action(&mut self, action: Action, budget: &mut Budget) -> Result<(), String> {
         match action {
             Action::Invoke { id, invocation } => {
-                if *budget == 0 {
-                    self.deferred.push_back((id, invocation));
-                } else {
-                    *budget -= 1;
+                if budget.spend() {
                     self.invoke(id, invocation);
+                } else {
+                    self.deferred.push_back((id, invocation));
                 }
             }
             Action::Append { scope, commit } => self.append(scope, &commit)?,

@@ -164,7 +164,7 @@ impl Default for LogSettings {
 impl Default for Limits {
     fn default() -> Self {
         Self {
-            mailbox_messages: 1_000,
+            mailbox_messages: 10_000,
             mailbox_bytes: MIB,
             batch_messages: 1_000,
             batch_bytes: MIB,

@@ -21,7 +21,7 @@ use crate::server::{Metrics, Server};
 pub(crate) const KEYS: usize = 100_000;
 
 /// Generators on each shard.
-const GENERATORS_PER_SHARD: usize = 4;
+const GENERATORS_PER_SHARD: usize = 8;
 
 /// Connections of the probe, and the pause of each between two messages.
 const PROBES: usize = 4;

@@ -152,7 +152,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "limits.mailbox-messages",
         form: "number",
-        default: "1000",
+        default: "10000",
         summary: "Messages of one address held in memory; later ones wait in the store.",
         set: |s, v| count(v).map(|count| s.limits.mailbox_messages = count),
     },
