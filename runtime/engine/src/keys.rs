@@ -6,6 +6,7 @@
 //! m p 'o' receiver u16                   outbox head: (epoch, next, trimmed)         varints
 //! m p 'e' outbox name                    egress head: next, first unconfirmed        varints
 //! m p 'x' source partition               source position                            opaque
+//! m p 'd'                                delayed messages before this are gone: (due, arrival)  varints
 //! s p id type name                       state: expiry, typename, value
 //! p p id type arrival u64                pending message
 //! d p due u64 arrival u64                delayed message, or the (id, token) that holds it
@@ -148,6 +149,12 @@ pub fn egress_head(key: &mut Vec<u8>, partition: Partition, outbox: &str) {
     key.extend_from_slice(outbox.as_bytes());
 }
 
+pub fn fired(key: &mut Vec<u8>, partition: Partition) {
+    key.clear();
+    push_prefix(key, SPACE_META, partition);
+    key.push(b'd');
+}
+
 /// A key taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key<'a> {
@@ -155,6 +162,7 @@ pub enum Key<'a> {
     OutboxHead { receiver: Partition },
     EgressHead { outbox: &'a str },
     Source { source: &'a [u8] },
+    Fired,
     State { id: &'a str, function_type: &'a str, name: &'a str },
     Pending { id: &'a str, function_type: &'a str, arrival: u64 },
     Due { due_ms: u64, arrival: u64 },
@@ -207,6 +215,7 @@ fn parse_meta<'a>(reader: &mut Reader<'a>) -> Result<Key<'a>, DecodeError> {
         b'o' => Ok(Key::OutboxHead { receiver: Partition(reader.u16_be("receiver")?) }),
         b'e' => Ok(Key::EgressHead { outbox: utf8(reader.rest())? }),
         b'x' => Ok(Key::Source { source: reader.rest() }),
+        b'd' => Ok(Key::Fired),
         _ => Err(DecodeError { expected: "a known kind of meta row" }),
     }
 }

@@ -126,6 +126,10 @@ pub(crate) struct Timers {
     pub(crate) loading: bool,
     /// Tokens cancelled or used again while a load is under way: what it read of them is stale.
     pub(crate) touched: FxHashSet<(CompactString, CompactString)>,
+    /// Everything before this has fired: where the next start begins to read.
+    pub(crate) fired: DueKey,
+    /// Listed among the open commit's cursors.
+    pub(crate) is_touched: bool,
     /// The last commit that sends or cancels a message: a read has to see it.
     pub(crate) far_commit: u64,
     /// Under which due time the shard has this partition registered.

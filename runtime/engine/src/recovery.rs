@@ -75,6 +75,11 @@ impl Shard {
                     let [next, first] = get_numbers(value)?;
                     part.egress.insert(Arc::from(outbox), EgressQueue::new(next, first - 1));
                 }
+                Key::Fired => {
+                    let [due_ms, arrival] = get_numbers(value)?;
+                    part.timers.fired = (due_ms, arrival);
+                    part.timers.loaded_upto = (due_ms, arrival);
+                }
                 Key::Source { .. } => {}
                 _ => {
                     return Err(DecodeError { expected: "a row of the meta space" });

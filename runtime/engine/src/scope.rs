@@ -35,6 +35,8 @@ pub(crate) struct OpenCommit {
     pub(crate) sends: Vec<(Partition, Partition)>,
     /// Egress queues that were given records.
     pub(crate) egress: Vec<(Partition, Arc<str>)>,
+    /// Partitions whose delayed messages have fired.
+    pub(crate) fired: Vec<Partition>,
     pub(crate) trims: Vec<Trim>,
     /// May leave when the commit is durable.
     pub(crate) releases: Vec<Action>,

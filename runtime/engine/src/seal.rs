@@ -129,6 +129,13 @@ impl Shard {
             keys::egress_head(&mut self.key, partition, &outbox);
             self.put(partition, &numbers(&head));
         }
+        for partition in std::mem::take(&mut self.scopes[index].open.fired) {
+            let timers = &mut self.part(partition).timers;
+            timers.is_touched = false;
+            let (due_ms, arrival) = timers.fired;
+            keys::fired(&mut self.key, partition);
+            self.put(partition, &numbers(&[due_ms, arrival]));
+        }
         let listed = std::mem::take(&mut self.scopes[index].open.sends);
         let mut sends = Vec::with_capacity(listed.len());
         for (sender, receiver) in listed {

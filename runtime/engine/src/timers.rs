@@ -156,6 +156,10 @@ impl Shard {
             return;
         };
         forget_near_token(&mut timers.tokens, &timer);
+        timers.fired = (key.0, key.1 + 1);
+        if !std::mem::replace(&mut timers.is_touched, true) {
+            self.scope(partition).open.fired.push(partition);
+        }
         keys::due(&mut self.key, partition, key.0, key.1);
         self.delete(partition);
         let message = Arc::unwrap_or_clone(timer.message);

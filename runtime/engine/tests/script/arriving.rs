@@ -228,10 +228,10 @@ fn a_delayed_message_cancelled_in_the_same_answer_never_comes() {
     check(
         &mut rig,
         &expect![[r#"
-        get 1 of State { id: InvocationId { slot: 1, generation: 6 }, first: 0 }
-        call count/b with [kept plain] state [None]
-        commit 3: -due(1070 5) -token(a y) -due(1080 6) +pending(b 7) +pending(b 8)
-    "#]],
+            get 1 of State { id: InvocationId { slot: 1, generation: 6 }, first: 0 }
+            call count/b with [kept plain] state [None]
+            commit 3: -due(1070 5) -token(a y) -due(1080 6) +pending(b 7) +pending(b 8) +fired
+        "#]],
     );
 }
 

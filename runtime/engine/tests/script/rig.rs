@@ -363,6 +363,7 @@ fn describe_op(op: Op<'_>) -> String {
         keys::Key::Token { id, token } => format!("token({id} {token})"),
         keys::Key::Outbox { receiver, number } => format!("outbox({receiver} {number})"),
         keys::Key::Egress { outbox, number } => format!("egress({outbox} {number})"),
+        keys::Key::Fired => "fired".to_owned(),
         keys::Key::Source { .. } => "source".to_owned(),
     };
     format!("{sign}{key}")
