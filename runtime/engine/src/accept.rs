@@ -33,14 +33,13 @@ impl Shard {
         let arrival = part.arrival;
         let Some(slot) = self.wake(partition, hash, &message.target) else {
             self.stats.unserved += 1;
-            self.put_pending(partition, &message.target.clone(), arrival, &message);
+            self.put_pending(partition, &message.target, arrival, &message);
             return;
         };
         let now_ms = self.now_ms;
         let limits = &self.config.limits;
         let is_full = self.activations.memory >= limits.memory_bytes_max
             || self.stats.mailbox_bytes >= limits.mailboxes_bytes_max as u64;
-        let limits = &self.config.limits;
         let activation = self.activations.get(slot);
         activation.last_used_ms = now_ms;
         activation.flags.is_referenced = true;
