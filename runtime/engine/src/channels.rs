@@ -209,7 +209,7 @@ impl Shard {
 
     /// Reads entries beyond the window, when half of it is free. Only what may leave is read: the rest
     /// follows when its commit is released.
-    fn load_outbox(&mut self, sender: Partition, receiver: Partition) {
+    pub(crate) fn load_outbox(&mut self, sender: Partition, receiver: Partition) {
         let rows_max = self.config.limits.scan_rows_max;
         let window_bytes_max = self.config.limits.channel_window_bytes;
         let channel = self.channel(sender, receiver);
@@ -252,10 +252,5 @@ impl Shard {
         self.send_window(sender, receiver);
         self.load_outbox(sender, receiver);
         Ok(())
-    }
-
-    /// After a release: entries that were spilled may be readable now.
-    pub(crate) fn continue_outbox(&mut self, sender: Partition, receiver: Partition) {
-        self.load_outbox(sender, receiver);
     }
 }

@@ -38,7 +38,8 @@ impl Shard {
         let confirms = std::mem::take(&mut sealed.confirms);
         for (sender, receiver, upto) in sends {
             self.release_sends(sender, receiver, upto);
-            self.continue_outbox(sender, receiver);
+            // Entries left to the store may be readable now.
+            self.load_outbox(sender, receiver);
         }
         self.actions.extend(confirms.into_iter().map(Action::Frame));
     }
