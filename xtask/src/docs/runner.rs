@@ -17,17 +17,19 @@ const BLOCK_TIME_MAX: Duration = Duration::from_secs(20 * 60);
 const STOP_TIME_MAX: Duration = Duration::from_secs(40);
 const POLL: Duration = Duration::from_millis(50);
 
-/// One document's commands: its directory and the processes still running for it.
+/// One document's commands: its directory and the process groups that may still run for it: blocks that
+/// stay, and what blocks that have ended left behind with `&`. All end with the document, whatever way
+/// that ends.
 #[derive(Debug)]
 pub(super) struct Session<'a> {
     workspace: &'a Workspace,
     checkout: PathBuf,
-    background: Vec<Child>,
+    groups: Vec<Child>,
 }
 
 impl<'a> Session<'a> {
     pub(super) fn new(workspace: &'a Workspace, checkout: &Path) -> Self {
-        Self { workspace, checkout: checkout.to_owned(), background: Vec::new() }
+        Self { workspace, checkout: checkout.to_owned(), groups: Vec::new() }
     }
 
     pub(super) fn run(&mut self, block: &Block) -> Result<()> {
@@ -38,19 +40,18 @@ impl<'a> Session<'a> {
         }
     }
 
-    fn foreground(&self, block: &Block, expected: Option<&[String]>) -> Result<()> {
+    fn foreground(&mut self, block: &Block, expected: Option<&[String]>) -> Result<()> {
         let logs = self.logs()?;
         // Standard output goes to a file of its own: it is what the document shows.
         let printed = logs.join("stdout");
         let script = format!("exec >'{}'\n{}", printed.display(), block.script);
-        let (mut child, log) = self.start(&script, &logs.join("stderr"))?;
+        let (child, log) = self.start(&script, &logs.join("stderr"))?;
         let deadline = Instant::now() + BLOCK_TIME_MAX;
         let status = loop {
             if let Some(status) = child.try_wait()? {
                 break status;
             }
             if Instant::now() > deadline {
-                stop(self.workspace, &mut child);
                 bail!("still running after {} s\n{}", BLOCK_TIME_MAX.as_secs(), tail(&log));
             }
             std::thread::sleep(POLL);
@@ -74,14 +75,9 @@ impl<'a> Session<'a> {
         }
         let name = format!("background-{port}");
         let (child, log) = self.start(&block.script, &self.logs()?.join(name))?;
-        self.background.push(child);
         let deadline = Instant::now() + BLOCK_TIME_MAX;
         while !is_open(port) {
-            let ended = match self.background.last_mut() {
-                Some(child) => child.try_wait()?,
-                None => None,
-            };
-            if let Some(status) = ended {
+            if let Some(status) = child.try_wait()? {
                 bail!("ended before port {port} was open: {status}\n{}", tail(&log));
             }
             if Instant::now() > deadline {
@@ -96,10 +92,11 @@ impl<'a> Session<'a> {
         Ok(())
     }
 
-    fn start(&self, script: &str, log: &Path) -> Result<(Child, PathBuf)> {
+    /// Starts a process group, which is ended with the session.
+    fn start(&mut self, script: &str, log: &Path) -> Result<(&mut Child, PathBuf)> {
         let file = File::create(log).with_context(|| format!("cannot write {}", log.display()))?;
         let child = bash(self.workspace, script).directory(&self.checkout).spawn(file)?;
-        Ok((child, log.to_owned()))
+        Ok((self.groups.push_mut(child), log.to_owned()))
     }
 
     fn logs(&self) -> Result<PathBuf> {
@@ -111,7 +108,7 @@ impl<'a> Session<'a> {
 
 impl Drop for Session<'_> {
     fn drop(&mut self) {
-        for child in self.background.iter_mut().rev() {
+        for child in self.groups.iter_mut().rev() {
             stop(self.workspace, child);
         }
     }
@@ -124,23 +121,38 @@ fn is_open(port: u16) -> bool {
     stream.is_ok_and(|s| s.local_addr().ok() != s.peer_addr().ok())
 }
 
-/// Asks the process group of `child` to stop, then ends it.
+/// Asks the process group of `child` to stop, and ends it when it does not. The child may have ended
+/// before others of its group.
 fn stop(workspace: &Workspace, child: &mut Child) {
+    let group = child.id();
+    if is_alive(group) {
+        signal(workspace, "TERM", group);
+    }
     let deadline = Instant::now() + STOP_TIME_MAX;
-    signal(workspace, "TERM", child.id());
-    while Instant::now() < deadline {
-        if !matches!(child.try_wait(), Ok(None)) {
-            break;
-        }
+    while is_alive(group) && Instant::now() < deadline {
         std::thread::sleep(POLL);
     }
-    signal(workspace, "KILL", child.id());
+    if is_alive(group) {
+        signal(workspace, "KILL", group);
+    }
     let _ = child.wait();
 }
 
 /// A group that is gone already is no error.
 fn signal(workspace: &Workspace, name: &str, group: u32) {
     let _ = bash(workspace, &format!("kill -{name} -- -{group}")).output();
+}
+
+/// Whether a process of the group runs. One that has ended and that nobody has waited for does not.
+fn is_alive(group: u32) -> bool {
+    let processes = fs::read_dir("/proc").into_iter().flatten().flatten();
+    let mut stats = processes.filter_map(|p| fs::read_to_string(p.path().join("stat")).ok());
+    stats.any(|stat| {
+        // After the name, which may hold anything: state, parent, group.
+        let fields = stat.rsplit_once(") ").map_or("", |(_, fields)| fields);
+        let fields: Vec<&str> = fields.split(' ').take(3).collect();
+        matches!(fields[..], [state, _, of] if state != "Z" && of.parse() == Ok(group))
+    })
 }
 
 fn tail(log: &Path) -> String {
@@ -153,11 +165,17 @@ fn tail(log: &Path) -> String {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::{Mutex, PoisonError};
+
     use super::*;
     use crate::docs::block;
 
+    /// Sessions write to the same logs.
+    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
+
     /// Runs a document in the checkout itself.
     fn run(text: &str) -> Result<()> {
+        let _alone = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
         let workspace = Workspace::find().unwrap();
         let mut session = Session::new(&workspace, &workspace.root);
         block::parse(text).unwrap().iter().try_for_each(|block| session.run(block))
@@ -186,5 +204,34 @@ mod tests {
         assert!(!is_open(port));
         let error = run(&format!("```sh test background port={port}\nexit 3\n```\n")).unwrap_err();
         assert!(error.to_string().starts_with("ended before port"), "{error}");
+    }
+
+    /// Runs a block that leaves a job behind; answers whether it succeeded. The job has to be gone.
+    fn leaves_a_job(name: &str, mark: &str, last: &str) -> bool {
+        let workspace = Workspace::find().unwrap();
+        let logs = Session::new(&workspace, &workspace.root).logs().unwrap();
+        let file = logs.join(format!("job-{name}"));
+        let job = format!("sleep 1000 & echo $! >'{}'", file.display());
+        let ran = run(&format!("```sh {mark}\n{job}\n{last}\n```\n")).is_ok();
+        let id = fs::read_to_string(&file).unwrap();
+        let stat = fs::read_to_string(format!("/proc/{}/stat", id.trim())).unwrap_or_default();
+        assert!(stat.is_empty() || stat.contains(") Z "), "{name}: it still runs: {stat}");
+        ran
+    }
+
+    #[test]
+    fn jobs_that_a_block_leaves_behind_end_with_the_document() {
+        assert!(leaves_a_job("succeeds", "test", "true"));
+        assert!(!leaves_a_job("fails", "test", "false"));
+        assert!(!leaves_a_job("prints", "test", "echo a\n```\n```text output\nb"));
+        assert!(!leaves_a_job("serves", "test background port=1", "exit 3"));
+        let panicking = std::panic::catch_unwind(|| {
+            let workspace = Workspace::find().unwrap();
+            let mut session = Session::new(&workspace, &workspace.root);
+            let log = session.logs().unwrap().join("panics");
+            let (child, _) = session.start("sleep 1000", &log).unwrap();
+            std::panic::resume_unwind(Box::new(child.id()));
+        });
+        assert!(!is_alive(*panicking.unwrap_err().downcast().unwrap()));
     }
 }
