@@ -107,7 +107,15 @@ impl Running {
 
     /// Sends a signal by its name.
     pub(crate) fn signal(&self, name: &str) {
-        let sent = Command::new("kill").args(["-s", name, &self.process.id().to_string()]).status();
+        self.signals(&[name]);
+    }
+
+    /// Sends signals one right after the other.
+    pub(crate) fn signals(&self, names: &[&str]) {
+        let id = self.process.id();
+        let kills: String =
+            names.iter().map(|name| format!("kill -s {name} {id} || exit 1\n")).collect();
+        let sent = Command::new("sh").args(["-c", &kills]).status();
         assert!(sent.unwrap().success());
     }
 
