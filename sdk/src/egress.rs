@@ -18,6 +18,10 @@ pub trait Egress: Debug + Send + Sync {
     /// the egress cannot take it, which fails the sender.
     fn check(&self, value: &TypedValue) -> Result<String, String>;
 
+    /// Whether it still has the queue of this name, which [`Egress::check`] named in an earlier run:
+    /// records for a queue that is gone are refused at start, not forgotten.
+    fn has_queue(&self, name: &str) -> bool;
+
     /// Takes over durable records, in order per partition and queue. Called on shards' threads; must
     /// not block. A bounded number is unconfirmed at a time; more come as receipts are confirmed.
     fn deliver(&self, entries: Vec<EgressEntry>);

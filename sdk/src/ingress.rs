@@ -6,6 +6,7 @@ use std::future::Future;
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use dormouse_protocol::{Address, FunctionType, Message, TypedValue};
 
@@ -83,15 +84,16 @@ impl Lane {
         FunctionType::try_new(namespace, name)
     }
 
-    /// Waits until `bytes` of memory for a message in the making are free; they are given back when
-    /// the guard is dropped. To be held while a body is read and until it is submitted.
-    pub async fn admit(&self, bytes: usize) -> Admission {
+    /// Waits while the runtime's backlog is at its bound, and until `bytes` of memory for a message in
+    /// the making are free; they are given back when the guard is dropped. To be held while a body is
+    /// read and until it is accepted. Nothing is accepted yet: who gives up waiting has lost nothing.
+    pub async fn admit(&self, bytes: usize) -> Result<Admission, SubmitError> {
         self.backend.admit(bytes).await
     }
 
-    /// Accepts a message; resolves when it is durable, with everything it was accepted with. Waits
-    /// first while the runtime's backlog is at its bound. Once polled it goes on even when dropped.
-    pub async fn submit(&self, message: Message) -> Result<(), SubmitError> {
+    /// Accepts a message that there is room for; resolves when it is durable, with everything it was
+    /// accepted with. Once polled it goes on even when dropped.
+    pub async fn submit(&self, message: Message, _room: &Admission) -> Result<(), SubmitError> {
         self.backend.submit(message).await
     }
 
@@ -101,13 +103,14 @@ impl Lane {
         self.backend.reply()
     }
 
-    /// Resolves when the process is asked to stop.
-    pub async fn stopped(&self) {
-        self.backend.stopped().await;
+    /// Resolves when the process is asked to stop: with the time until which requests in flight should
+    /// have been answered. Some time later they are given up.
+    pub async fn stopped(&self) -> Instant {
+        self.backend.stopped().await
     }
 }
 
-/// Memory held for a message in the making.
+/// Room in the runtime, and memory held, for a message in the making.
 pub struct Admission(Option<Box<dyn FnOnce()>>);
 
 impl Admission {
@@ -159,11 +162,11 @@ pub trait LaneBackend: Debug {
         FunctionType::try_new(namespace, name).is_some_and(|known| self.serves(known))
     }
     /// As [`Lane::admit`].
-    fn admit(&self, bytes: usize) -> LocalFuture<Admission>;
+    fn admit(&self, bytes: usize) -> LocalFuture<Result<Admission, SubmitError>>;
     /// As [`Lane::submit`].
     fn submit(&self, message: Message) -> LocalFuture<Result<(), SubmitError>>;
     /// As [`Lane::reply`].
     fn reply(&self) -> Reply;
     /// As [`Lane::stopped`].
-    fn stopped(&self) -> LocalFuture<()>;
+    fn stopped(&self) -> LocalFuture<Instant>;
 }

@@ -1,6 +1,7 @@
 //! `POST /<namespace>/<type>/<id>`: 202 once the message is durable, or, for a request that waits, 200
 //! with the function's reply. Every refusal is one line of plain text.
 
+use std::cell::Cell;
 use std::pin::pin;
 use std::rc::Rc;
 use std::sync::Arc;
@@ -10,7 +11,7 @@ use compact_str::CompactString;
 use dormouse_listener::{Answer, Listener, Refusal, body, path};
 use dormouse_protocol::{Address, ID_BYTES_MAX, Message, TypedValue};
 use dormouse_sdk::ValueType as _;
-use dormouse_sdk::ingress::{Ingress, Lane, LocalFuture, OpenError};
+use dormouse_sdk::ingress::{Admission, Ingress, Lane, LocalFuture, OpenError};
 use http::header::{ALLOW, HeaderValue};
 use http::{Method, Request, Response, StatusCode};
 use hyper::body::Incoming;
@@ -21,8 +22,11 @@ use crate::durable::{self, OutcomeKind, Submit};
 use crate::reply;
 use crate::request::{self, BodyType};
 
-/// How long requests still wait for their replies once the process is stopping.
-const STOPPING_WAIT: Duration = Duration::from_secs(1);
+/// To a client whose wait the end of the process cuts short.
+const STOPPED: &str = "the message was accepted; this process is stopping, and no reply came before. \
+                       What is not done yet is done after the next start";
+const STOPPED_EARLY: &str = "this process is stopping, and the message was not durable before; it may \
+                             still be accepted";
 
 /// What a manifest may set.
 #[derive(Clone, Debug)]
@@ -32,7 +36,7 @@ pub struct Settings {
     pub body_bytes_max: usize,
     /// How long a client may take for a body, beside what its length allows. Not in the manifest.
     pub body_grace: Duration,
-    /// Longest wait for a reply, for durability, and for memory.
+    /// Longest wait for room, for durability, and for a reply.
     pub wait_max: Duration,
 }
 
@@ -59,7 +63,9 @@ pub struct HttpIngress {
 struct Front {
     lane: Lane,
     settings: Settings,
-    /// Notified when the process begins to stop.
+    /// Once the process is stopping: until when requests wait for their replies.
+    answer_by: Cell<Option<Instant>>,
+    /// Notified when that is set.
     stopping: Notify,
 }
 
@@ -79,16 +85,20 @@ impl Ingress for HttpIngress {
         let front = Rc::new(Front {
             lane: lane.clone(),
             settings: self.settings.clone(),
+            answer_by: Cell::new(None),
             stopping: Notify::new(),
         });
-        let stopping = Rc::clone(&front);
+        let told = Rc::clone(&front);
         let serving = Arc::clone(&self.listener)
             .serve(lane, move |request| answer(Rc::clone(&front), request));
         Box::pin(async move {
             let mut serving = pin!(serving);
             tokio::select! {
                 () = &mut serving => return,
-                () = stopping.lane.stopped() => stopping.stopping.notify_waiters(),
+                answer_by = told.lane.stopped() => {
+                    told.answer_by.set(Some(answer_by.into()));
+                    told.stopping.notify_waiters();
+                }
             }
             serving.await;
         })
@@ -114,6 +124,23 @@ struct Asked<'r> {
     key: Option<&'r str>,
 }
 
+/// A message on its way in.
+struct Entering {
+    target: Address,
+    value: TypedValue,
+    /// Held until the message is accepted: the memory is the runtime's from there on.
+    room: Admission,
+}
+
+/// What became of a message that somebody waits for the reply to.
+enum Outcome {
+    Reply(TypedValue),
+    /// Accepted, and no reply came.
+    Silence(Refusal),
+    /// It is not known to be durable.
+    Unknown(Refusal),
+}
+
 impl Front {
     async fn handle(&self, request: Request<Incoming>) -> Result<Response<Answer>, Refusal> {
         let (head, body) = request.into_parts();
@@ -127,17 +154,16 @@ impl Front {
         let settings = &self.settings;
         let limits = body::Limits {
             bytes_max: settings.body_bytes_max,
-            wait: settings.wait_max,
+            wait: asked.wait.unwrap_or(settings.wait_max),
             grace: settings.body_grace,
         };
         let received = body::read(body, &self.lane, limits).await?;
         let value = asked.body_type.value(received.bytes)?;
-        // Held until the message is accepted: the memory is the runtime's from there on.
-        let _admission = received.admission;
+        let entering = Entering { target: asked.target, value, room: received.admission };
         match (asked.key, asked.wait) {
-            (None, None) => self.send(asked.target, value).await,
-            (None, Some(wait)) => self.ask(asked.target, value, wait).await,
-            (Some(key), wait) => self.ask_once(&asked.target, key, value, wait).await,
+            (None, None) => self.send(entering).await,
+            (None, Some(wait)) => self.ask(entering, wait).await,
+            (Some(key), wait) => self.ask_once(entering, key, wait).await,
         }
     }
 
@@ -151,9 +177,10 @@ impl Front {
     }
 
     /// A message without a caller: accepted once durable.
-    async fn send(&self, target: Address, value: TypedValue) -> Result<Response<Answer>, Refusal> {
+    async fn send(&self, entering: Entering) -> Result<Response<Answer>, Refusal> {
+        let Entering { target, value, room } = entering;
         let wait = self.settings.wait_max;
-        let submitted = self.lane.submit(Message { target, caller: None, value });
+        let submitted = self.lane.submit(Message { target, caller: None, value }, &room);
         match tokio::time::timeout(wait, submitted).await {
             Ok(submitted) => submitted?,
             Err(_) => return Err(Refusal::not_durable_within(wait)),
@@ -162,29 +189,21 @@ impl Front {
     }
 
     /// A message that somebody waits for the reply to.
-    async fn ask(
-        &self,
-        target: Address,
-        value: TypedValue,
-        wait: Duration,
-    ) -> Result<Response<Answer>, Refusal> {
-        let (durable, value) = self.exchange(target, value, wait).await?;
-        match value {
-            Some(value) => Ok(reply::answer(value)),
-            None if durable => Err(no_reply(wait)),
-            None => Err(Refusal::not_durable_within(wait)),
+    async fn ask(&self, entering: Entering, wait: Duration) -> Result<Response<Answer>, Refusal> {
+        match self.exchange(entering, wait).await? {
+            Outcome::Reply(value) => Ok(reply::answer(value)),
+            Outcome::Silence(refusal) | Outcome::Unknown(refusal) => Err(refusal),
         }
     }
 
     /// The same for a request that is to be done once, however often it is sent.
     async fn ask_once(
         &self,
-        target: &Address,
+        entering: Entering,
         key: &str,
-        value: TypedValue,
         wait: Option<Duration>,
     ) -> Result<Response<Answer>, Refusal> {
-        let instance = durable::instance(target, key);
+        let instance = durable::instance(&entering.target, key);
         if instance.id.len() > ID_BYTES_MAX {
             return Err(Refusal::new(
                 StatusCode::BAD_REQUEST,
@@ -195,19 +214,17 @@ impl Front {
                 ),
             ));
         }
-        let submit = Submit::new(target, value, wait.is_some());
+        let submit = Submit::new(&entering.target, entering.value, wait.is_some());
         let encoded = submit
             .encode()
             .map_err(|error| Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, error.to_string()))?;
         let limit = wait.unwrap_or(self.settings.wait_max);
-        let submit = TypedValue::new(Submit::TYPENAME, encoded);
-        let (durable, answer) = self.exchange(instance, submit, limit).await?;
-        let Some(answer) = answer else {
-            return match (durable, wait) {
-                (false, _) => Err(Refusal::not_durable_within(limit)),
-                (true, Some(wait)) => Err(no_reply(wait)),
-                (true, None) => Ok(reply::accepted()),
-            };
+        let value = TypedValue::new(Submit::TYPENAME, encoded);
+        let submit = Entering { target: instance, value, room: entering.room };
+        let answer = match (self.exchange(submit, limit).await?, wait) {
+            (Outcome::Reply(answer), _) => answer,
+            (Outcome::Silence(_), None) => return Ok(reply::accepted()),
+            (Outcome::Silence(refusal) | Outcome::Unknown(refusal), _) => return Err(refusal),
         };
         let outcome = durable::outcome(&answer);
         match (outcome.kind(), outcome.reply) {
@@ -236,38 +253,43 @@ impl Front {
         }
     }
 
-    /// Submits with a reply address of our own: whether the message is known to be durable, and the
-    /// reply, within `wait`.
-    async fn exchange(
-        &self,
-        target: Address,
-        value: TypedValue,
-        wait: Duration,
-    ) -> Result<(bool, Option<TypedValue>), Refusal> {
+    /// Submits with a reply address of our own, and waits for the reply for so long, or until a stopping
+    /// process has to answer.
+    async fn exchange(&self, entering: Entering, wait: Duration) -> Result<Outcome, Refusal> {
+        let Entering { target, value, room } = entering;
         let mut reply = self.lane.reply();
         let caller = Some(reply.address.clone());
-        let mut submitted = pin!(self.lane.submit(Message { target, caller, value }));
-        let mut deadline = pin!(sleep_until(Instant::now() + wait));
+        let mut submitted = pin!(self.lane.submit(Message { target, caller, value }, &room));
         let mut stopping = pin!(self.stopping.notified());
+        let wanted = Instant::now() + wait;
+        let until = |by: Option<Instant>| by.map_or(wanted, |by| by.min(wanted));
+        let mut deadline = pin!(sleep_until(until(self.answer_by.get())));
         let (mut durable, mut stop) = (false, false);
         loop {
             tokio::select! {
                 biased;
                 // Comes after the commit that holds it, and so after that of the message.
-                value = &mut reply.value => return Ok((true, Some(value))),
+                value = &mut reply.value => return Ok(Outcome::Reply(value)),
                 result = &mut submitted, if !durable => {
                     result?;
                     durable = true;
                 }
-                () = &mut deadline => return Ok((durable, None)),
+                () = &mut deadline => break,
                 () = &mut stopping, if !stop => {
                     stop = true;
-                    let soon = Instant::now() + STOPPING_WAIT;
-                    let earlier = soon.min(deadline.deadline());
-                    deadline.as_mut().reset(earlier);
+                    deadline.as_mut().reset(until(self.answer_by.get()));
                 }
             }
         }
+        let is_cut = deadline.deadline() < wanted;
+        Ok(match (durable, is_cut) {
+            (true, true) => Outcome::Silence(Refusal::new(StatusCode::GATEWAY_TIMEOUT, STOPPED)),
+            (true, false) => Outcome::Silence(no_reply(wait)),
+            (false, true) => {
+                Outcome::Unknown(Refusal::new(StatusCode::SERVICE_UNAVAILABLE, STOPPED_EARLY))
+            }
+            (false, false) => Outcome::Unknown(Refusal::not_durable_within(wait)),
+        })
     }
 }
 

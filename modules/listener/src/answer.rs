@@ -9,11 +9,14 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dormouse_sdk::ingress::SubmitError;
-use http::header::{CONTENT_TYPE, HeaderValue};
+use http::header::{CONTENT_TYPE, HeaderValue, RETRY_AFTER};
 use http::{Response, StatusCode};
 use hyper::body::{Body, Frame, SizeHint};
 
 use crate::connection::Written;
+
+/// When a client that was told 503 should come again, in seconds.
+const RETRY_AFTER_SECONDS: u16 = 1;
 
 /// The body of an answer.
 pub struct Answer {
@@ -60,7 +63,11 @@ impl Refusal {
     /// What the client is told.
     #[must_use]
     pub fn answer(&self) -> Response<Answer> {
-        line(self.status, &self.text)
+        let mut response = line(self.status, &self.text);
+        if self.status == StatusCode::SERVICE_UNAVAILABLE {
+            response.headers_mut().insert(RETRY_AFTER, RETRY_AFTER_SECONDS.into());
+        }
+        response
     }
 }
 

@@ -6,7 +6,7 @@ use std::pin::Pin;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
-use dormouse_sdk::ingress::{Admission, Lane};
+use dormouse_sdk::ingress::{Admission, Lane, SubmitError};
 use http::StatusCode;
 use hyper::body::{Body as _, Incoming};
 use tokio::time::{Instant, timeout, timeout_at};
@@ -35,9 +35,17 @@ pub struct Received {
 /// Why a body was not read. Nothing has been accepted.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum BodyError {
-    TooLarge { bytes_max: usize },
-    TooSlow { after: Duration },
-    NoMemory { waited: Duration },
+    TooLarge {
+        bytes_max: usize,
+    },
+    TooSlow {
+        after: Duration,
+    },
+    /// The runtime has no room for more.
+    Busy {
+        waited: Duration,
+    },
+    Refused(SubmitError),
     Broken(String),
 }
 
@@ -52,12 +60,14 @@ impl From<BodyError> for Refusal {
                 StatusCode::REQUEST_TIMEOUT,
                 format!("the body did not come within {after:?}"),
             ),
-            BodyError::NoMemory { waited } => Self::new(
+            BodyError::Busy { waited } => Self::new(
                 StatusCode::SERVICE_UNAVAILABLE,
                 format!(
-                    "no memory for the body became free within {waited:?}; nothing was accepted"
+                    "too much is waiting already, and no room became free within {waited:?}; \
+                     nothing was accepted, try again later"
                 ),
             ),
+            BodyError::Refused(error) => error.into(),
             BodyError::Broken(why) => {
                 Self::new(StatusCode::BAD_REQUEST, format!("the body broke off: {why}"))
             }
@@ -69,7 +79,7 @@ impl From<BodyError> for Refusal {
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
     pub bytes_max: usize,
-    /// Longest wait for memory.
+    /// Longest wait for room in the runtime.
     pub wait: Duration,
     /// Time for a body of any length; usually [`GRACE`].
     pub grace: Duration,
@@ -85,7 +95,13 @@ pub async fn read(mut body: Incoming, lane: &Lane, limits: Limits) -> Result<Rec
         return Err(BodyError::TooLarge { bytes_max });
     }
     let mut admitted = known.unwrap_or(UNKNOWN_BYTES.min(bytes_max));
-    let mut admission = admit(lane, admitted, wait).await?;
+    let mut admission = match admit(lane, admitted, wait).await {
+        Ok(admission) => admission,
+        Err(error) => {
+            drain(body);
+            return Err(error);
+        }
+    };
     let mut bytes = BytesMut::with_capacity(admitted);
     let started = Instant::now();
     loop {
@@ -106,7 +122,14 @@ pub async fn read(mut body: Incoming, lane: &Lane, limits: Limits) -> Result<Rec
             // Given back first: whoever waited while holding some could wait for each other for ever.
             drop(admission);
             admitted = bytes_max;
-            admission = admit(lane, admitted, wait).await?;
+            admission = match admit(lane, admitted, wait).await {
+                Ok(admission) => admission,
+                Err(error) => {
+                    drop(bytes);
+                    drain(body);
+                    return Err(error);
+                }
+            };
         }
         bytes.extend_from_slice(&data);
         if body.is_end_stream() {
@@ -117,8 +140,10 @@ pub async fn read(mut body: Incoming, lane: &Lane, limits: Limits) -> Result<Rec
 }
 
 async fn admit(lane: &Lane, bytes: usize, wait: Duration) -> Result<Admission, BodyError> {
-    let admitted = timeout(wait, lane.admit(bytes)).await;
-    admitted.map_err(|_| BodyError::NoMemory { waited: wait })
+    match timeout(wait, lane.admit(bytes)).await {
+        Ok(admitted) => admitted.map_err(BodyError::Refused),
+        Err(_) => Err(BodyError::Busy { waited: wait }),
+    }
 }
 
 /// Reads on for a while and drops what comes, while the refusal is on its way: a connection that is

@@ -118,7 +118,7 @@ impl Listener {
         loop {
             let room = self.has_room();
             tokio::select! {
-                () = &mut stopped => break,
+                _ = &mut stopped => break,
                 _ = ticks.tick() => clients.tick(self.quiet_seconds_max),
                 Some(accepted) = inbox.recv() => clients.take_over(accepted),
                 accepted = listener.accept(), if room => match accepted {

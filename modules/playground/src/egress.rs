@@ -80,11 +80,15 @@ impl Egress for PlaygroundEgress {
         ))
     }
 
+    fn has_queue(&self, name: &str) -> bool {
+        self.topics.contains_key(name)
+    }
+
     fn deliver(&self, entries: Vec<EgressEntry>) {
         for entry in entries {
             let topic = self.topics.get(&entry.queue);
-            // Checked when it was sent. A topic that the manifest has lost since keeps its records
-            // with the runtime, unconfirmed.
+            // Checked when it was sent. A topic that the manifest has lost since (allowed as an orphan)
+            // keeps its records with the runtime, unconfirmed.
             if let (Some(topic), Ok(record)) = (topic, parse(&entry.value)) {
                 topic.push(Record { payload: record.payload, receipt: entry.receipt });
             }

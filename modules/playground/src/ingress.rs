@@ -68,7 +68,7 @@ async fn accept(lane: &Lane, request: Request<Incoming>) -> Result<(), Refusal> 
     };
     let received = body::read(body, lane, BODY_LIMITS).await?;
     let value = TypedValue::new(typename, received.bytes);
-    let submitted = lane.submit(Message { target, caller: None, value });
+    let submitted = lane.submit(Message { target, caller: None, value }, &received.admission);
     match timeout(DURABLE_WITHIN, submitted).await {
         Ok(submitted) => Ok(submitted?),
         Err(_) => Err(Refusal::not_durable_within(DURABLE_WITHIN)),

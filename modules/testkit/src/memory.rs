@@ -4,6 +4,7 @@ use std::cell::{Cell, RefCell};
 use std::collections::{HashMap, VecDeque};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
+use std::time::{Duration, Instant};
 
 use bytes::Bytes;
 use compact_str::{CompactString, format_compact};
@@ -35,7 +36,8 @@ struct Inner {
     admitted_max: Cell<usize>,
     admission_limit: watch::Sender<usize>,
     durable: watch::Sender<bool>,
-    stopped: watch::Sender<bool>,
+    /// Until when requests in flight should have been answered.
+    stopped: watch::Sender<Option<Instant>>,
 }
 
 #[derive(Debug)]
@@ -72,7 +74,7 @@ impl Memory {
             admitted_max: Cell::new(0),
             admission_limit: watch::Sender::new(usize::MAX),
             durable: watch::Sender::new(true),
-            stopped: watch::Sender::new(false),
+            stopped: watch::Sender::new(None),
         }))
     }
 
@@ -87,9 +89,9 @@ impl Memory {
         self.0.durable.send_replace(durable);
     }
 
-    /// Stops all lanes.
-    pub fn stop(&self) {
-        self.0.stopped.send_replace(true);
+    /// Stops all lanes; requests in flight should be answered within `grace`.
+    pub fn stop(&self, grace: Duration) {
+        self.0.stopped.send_replace(Some(Instant::now() + grace));
     }
 
     /// Bytes that may be admitted at a time.
@@ -101,6 +103,12 @@ impl Memory {
     #[must_use]
     pub fn admitted(&self) -> (usize, usize) {
         (self.0.admitted.get(), self.0.admitted_max.get())
+    }
+
+    /// Whether somebody waits to be admitted.
+    #[must_use]
+    pub fn is_admission_awaited(&self) -> bool {
+        self.0.admission_limit.receiver_count() > 0
     }
 
     /// The messages that ingresses have submitted and that were accepted.
@@ -227,20 +235,25 @@ impl LaneBackend for MemoryLane {
         FunctionType::known(namespace, name).is_some_and(|known| self.serves(known))
     }
 
-    fn admit(&self, bytes: usize) -> LocalFuture<Admission> {
+    fn admit(&self, bytes: usize) -> LocalFuture<Result<Admission, SubmitError>> {
         let memory = self.memory.clone();
         Box::pin(async move {
             let inner = &memory.0;
             let mut limit = inner.admission_limit.subscribe();
             let fits = |limit: &usize| inner.admitted.get() + bytes <= *limit;
-            limit.wait_for(fits).await.expect("the runtime lives");
+            let mut stopped = inner.stopped.subscribe();
+            tokio::select! {
+                biased;
+                fitting = limit.wait_for(fits) => drop(fitting.expect("the runtime lives")),
+                _ = stopped.wait_for(Option::is_some) => return Err(SubmitError::Stopping),
+            }
             inner.admitted.set(inner.admitted.get() + bytes);
             inner.admitted_max.set(inner.admitted_max.get().max(inner.admitted.get()));
             let memory = memory.clone();
-            Admission::new(Box::new(move || {
+            Ok(Admission::new(Box::new(move || {
                 memory.0.admitted.set(memory.0.admitted.get() - bytes);
                 memory.0.admission_limit.send_modify(|_| {});
-            }))
+            })))
         })
     }
 
@@ -250,9 +263,6 @@ impl LaneBackend for MemoryLane {
         Box::pin(async move {
             if !served {
                 return Err(SubmitError::Unserved(message.target.function_type));
-            }
-            if *memory.0.stopped.borrow() {
-                return Err(SubmitError::Stopping);
             }
             let mut durable = memory.0.durable.subscribe();
             durable.wait_for(|durable| *durable).await.expect("the runtime lives");
@@ -277,10 +287,11 @@ impl LaneBackend for MemoryLane {
         Reply { address: Address::new(FunctionType::new(HTTP_NAMESPACE, REPLY_NAME), id), value }
     }
 
-    fn stopped(&self) -> LocalFuture<()> {
+    fn stopped(&self) -> LocalFuture<Instant> {
         let mut stopped = self.memory.0.stopped.subscribe();
         Box::pin(async move {
-            stopped.wait_for(|stopped| *stopped).await.expect("the runtime lives");
+            let stopped = stopped.wait_for(Option::is_some).await.expect("the runtime lives");
+            stopped.expect("waited for")
         })
     }
 }

@@ -162,8 +162,7 @@ impl Shard {
         channel.trim(taken);
         channel.sent = channel.sent.max(taken);
         let trim = Trim { from: sender, to: receiver, upto: taken };
-        let now_ms = self.now_ms;
-        self.scope(sender).open.trim(trim, now_ms);
+        self.scope(sender).open.trims.push(trim);
         self.load_outbox(sender, receiver);
     }
 
@@ -199,8 +198,7 @@ impl Shard {
             if taken > channel.trimmed {
                 channel.trim(taken);
                 let trim = Trim { from: sender, to: receiver, upto: taken };
-                let now_ms = self.now_ms;
-                self.scope(sender).open.trim(trim, now_ms);
+                self.scope(sender).open.trims.push(trim);
             }
         }
         let channel = self.channel(sender, receiver);

@@ -15,7 +15,7 @@ use crate::scope::Awaiting;
 use crate::shard::Shard;
 
 /// Least of its spilled messages that an address reads back at once, however many others do, in bytes.
-pub(crate) const MAIL_SHARE_BYTES_MIN: usize = 8 << 10;
+const MAIL_SHARE_BYTES_MIN: usize = 8 << 10;
 
 /// How long handshakes that do not answer hold up the other addresses of their type.
 const HANDSHAKE_GATE_MS: u64 = 1_000;
@@ -53,12 +53,12 @@ impl Shard {
             return;
         }
         if !known.is_known {
-            if known.handshakes >= known.handshakes_max(self.config.limits.handshakes_max) {
+            if known.handshakes >= self.config.limits.handshakes_max {
                 activation.phase = Phase::Queued;
                 known.waiting.push_back(id);
                 return;
             }
-            if !std::mem::replace(&mut known.has_gate, true) {
+            if known.handshakes == 0 {
                 let gate = (self.now_ms + HANDSHAKE_GATE_MS, function_type);
                 self.handshake_gates.push_back(gate);
             }
@@ -309,8 +309,7 @@ impl Shard {
         }
     }
 
-    /// Handshakes that take long no longer hold up the other addresses of their type: twice as many may
-    /// ask as well.
+    /// Handshakes that take long no longer hold up the other addresses of their type.
     pub(crate) fn open_handshake_gates(&mut self) {
         while let Some((at_ms, function_type)) = self.handshake_gates.front().copied() {
             if at_ms > self.now_ms {
@@ -318,12 +317,9 @@ impl Shard {
             }
             self.handshake_gates.pop_front();
             let known = self.types.get(function_type);
-            known.has_gate = false;
             if !known.is_known && known.handshakes > 0 {
                 known.handshakes = 0;
-                known.gates_opened += 1;
-                let count = known.handshakes_max(self.config.limits.handshakes_max);
-                self.resume_waiting(function_type, count);
+                self.resume_waiting(function_type, self.config.limits.handshakes_max);
             }
         }
     }

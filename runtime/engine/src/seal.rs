@@ -19,8 +19,7 @@ impl Shard {
         for index in 0..self.scopes.len() {
             let scope = &self.scopes[index];
             let has_place = scope.in_flight.len() < self.config.limits.commits_in_flight_max;
-            let is_due = !scope.open.is_empty() || scope.open.has_due_trims(self.now_ms);
-            if has_place && is_due {
+            if has_place && !scope.open.is_empty() {
                 self.seal_scope(index);
             }
         }

@@ -76,14 +76,11 @@ pub struct Shard {
     pub(crate) in_flight: usize,
     /// Activations woken by recovery that have not caught up.
     pub(crate) recovering: usize,
-    /// Partitions with pending messages to look for, and those among them that wait for room.
-    pub(crate) searching: usize,
-    pub(crate) searches: VecDeque<Partition>,
     /// Blocked activations, by when they are tried again.
     pub(crate) retries: BTreeSet<(u64, u32, u32)>,
     /// Partitions, by when their next delayed message is due.
     pub(crate) due: BTreeSet<(u64, Partition)>,
-    /// When handshakes that hang stop holding up others, at most one entry for each type: (time, type).
+    /// When handshakes that hang stop holding up others: (time, function type index).
     pub(crate) handshake_gates: VecDeque<(u64, dormouse_protocol::FunctionType)>,
     /// When the sweep came by last.
     pub(crate) swept_ms: u64,
@@ -112,8 +109,6 @@ impl Shard {
             ready: VecDeque::new(),
             in_flight: 0,
             recovering: 0,
-            searching: 0,
-            searches: VecDeque::new(),
             retries: BTreeSet::new(),
             due: BTreeSet::new(),
             handshake_gates: VecDeque::new(),
@@ -177,7 +172,6 @@ impl Shard {
         self.retry_due();
         self.fire_due();
         self.sweep();
-        self.search_more();
     }
 
     /// When [`Shard::advance`] has to be called next, at the latest.
@@ -186,10 +180,7 @@ impl Shard {
         let retry = self.retries.first().map(|(at, _, _)| *at);
         let due = self.due.first().map(|(at, _)| *at);
         let gate = self.handshake_gates.front().map(|(at, _)| *at);
-        let places = self.config.limits.commits_in_flight_max;
-        let may_seal = self.scopes.iter().filter(|scope| scope.in_flight.len() < places);
-        let trims = may_seal.filter_map(|scope| scope.open.trims_at_ms).min();
-        [retry, due, gate, trims, self.next_sweep_ms()].into_iter().flatten().min()
+        [retry, due, gate, self.next_sweep_ms()].into_iter().flatten().min()
     }
 
     /// Whether invocations are under way, so that a stop should wait for them.
@@ -198,8 +189,7 @@ impl Shard {
         self.in_flight
     }
 
-    /// Whether everything sealed has become durable and nothing but trims waits to be sealed: a start
-    /// finds out again what is confirmed.
+    /// Whether everything sealed has become durable and nothing waits to be sealed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.scopes.iter().all(|scope| scope.in_flight.is_empty() && scope.open.is_empty())
@@ -248,7 +238,7 @@ impl Shard {
     /// Whether recovery has found every address with pending messages.
     #[must_use]
     pub fn is_recovered(&self) -> bool {
-        self.searching == 0
+        self.parts.iter().flatten().all(|part| part.is_recovered())
     }
 
     pub(crate) fn part(&mut self, partition: Partition) -> &mut PartitionState {

@@ -9,6 +9,7 @@ pub(crate) mod lane;
 pub(crate) mod process;
 mod reads;
 mod report;
+pub(crate) mod room;
 
 use std::cell::RefCell;
 use std::collections::VecDeque;
@@ -214,6 +215,7 @@ impl Driver {
             self.in_flight.front().map(|c| c.3),
         );
         let stats = self.shard.stats();
+        self.process.gate.saturated(self.index, self.store.is_saturated());
         self.process.gate.publish(self.index, stats.mailbox_bytes, stats.spilled_bytes);
         Ok(())
     }

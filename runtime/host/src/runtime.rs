@@ -1,6 +1,7 @@
 //! The running application: a store, one thread per shard, and the ingresses and egresses on them.
 //! Started and stopped by the command line.
 
+use std::collections::BTreeMap;
 use std::panic::AssertUnwindSafe;
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -19,6 +20,7 @@ use crate::driver::gate::Gate;
 use crate::driver::inbox::{Inbox, Incoming};
 use crate::driver::lane::ShardLane;
 use crate::driver::process::{Process, QUEUE_SEPARATOR};
+use crate::driver::room::Room;
 use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::settings::{PARTITIONS_DEFAULT, Settings};
@@ -29,6 +31,9 @@ const AWAKE_SHARE: u64 = 4;
 /// What calls of functions under way get of the time to stop. Those that are retried because their
 /// endpoint is away would use all of it; what is not finished is done again at the next start.
 const CALLS_GRACE: Duration = Duration::from_secs(2);
+
+/// The last part of the time to stop is for writing answers: who waits for a reply is told before.
+const ANSWERING_SHARE: u32 = 10;
 
 /// Why an application cannot start: one clear line.
 #[derive(Debug, thiserror::Error)]
@@ -42,6 +47,11 @@ pub enum StartError {
          bind it again, or start with --allow-orphans (they stay in the store)"
     )]
     Orphans { egress: String, records: u64 },
+    #[error(
+        "egress `{egress}` no longer has `{queue}` in the manifest, but {records} of its records have not \
+         left; name it again, or start with --allow-orphans (they stay in the store)"
+    )]
+    OrphanQueue { egress: String, queue: String, records: u64 },
     #[error("a shard ended while it was opened: {0}")]
     Ended(String),
 }
@@ -92,10 +102,11 @@ pub async fn start(
         partitions,
         inboxes: (0..shards).map(|_| Arc::new(Inbox::default())).collect(),
         gate: Gate::new(shards, settings.limits.backlog_bytes),
+        room: Room::new(settings.limits.bodies_bytes),
         functions: plan.functions,
         egresses: plan.egresses.iter().map(|e| (e.id.clone(), e.egress.clone())).collect(),
         metrics,
-        stopping: watch::channel(false).0,
+        stopping: watch::channel(None).0,
         failed: failing,
     });
     let (serving_sender, serving) = mpsc::channel(1);
@@ -156,17 +167,38 @@ async fn await_open(
     process: &Process,
     allow_orphans: bool,
 ) -> Result<(), StartError> {
+    let mut unconfirmed: BTreeMap<String, u64> = BTreeMap::new();
     for opening in openings {
         let opened = opening.await.map_err(|_| {
             let reason = process.failed.borrow().clone();
             StartError::Ended(reason.unwrap_or_else(|| "see standard error".to_owned()))
         })?;
         for (outbox, records) in opened? {
-            let egress = outbox.split(QUEUE_SEPARATOR).next().unwrap_or(&outbox).to_owned();
-            let is_bound = process.egresses.keys().any(|bound| bound.to_string() == egress);
-            if !is_bound && !allow_orphans {
-                return Err(StartError::Orphans { egress, records });
-            }
+            *unconfirmed.entry(outbox).or_default() += records;
+        }
+    }
+    if allow_orphans { Ok(()) } else { refuse_orphans(&unconfirmed, process) }
+}
+
+/// Records that would stay in the store for ever, since nobody takes them any more. Keys are outboxes.
+fn refuse_orphans(
+    unconfirmed: &BTreeMap<String, u64>,
+    process: &Process,
+) -> Result<(), StartError> {
+    let outboxes = unconfirmed.iter().map(|(outbox, records)| {
+        let (egress, queue) = outbox.split_once(QUEUE_SEPARATOR).unwrap_or((outbox, ""));
+        (egress, queue, *records)
+    });
+    for (egress, queue, records) in outboxes.clone() {
+        let bound = process.egresses.iter().find(|(id, _)| id.to_string() == egress);
+        let Some((_, bound)) = bound else {
+            let of_egress = outboxes.filter(|(other, ..)| *other == egress);
+            let records = of_egress.map(|(.., records)| records).sum();
+            return Err(StartError::Orphans { egress: egress.to_owned(), records });
+        };
+        if !bound.has_queue(queue) {
+            let (egress, queue) = (egress.to_owned(), queue.to_owned());
+            return Err(StartError::OrphanQueue { egress, queue, records });
         }
     }
     Ok(())
@@ -262,8 +294,9 @@ impl Running {
     /// way, and closes the store: nothing is in doubt afterwards.
     pub async fn stop(mut self) -> Result<(), StoreError> {
         self.is_ready.store(false, Ordering::Release);
-        self.process.stopping.send_replace(true);
         let stops_at = Instant::now() + self.stop_timeout;
+        let answer_by = stops_at - self.stop_timeout / ANSWERING_SHARE;
+        self.process.stopping.send_replace(Some(answer_by));
         let ended = tokio::time::timeout(self.stop_timeout, self.serving.recv()).await;
         if ended.is_err() {
             tracing::warn!("requests still in flight are given up: what they sent is durable");

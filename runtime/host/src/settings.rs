@@ -106,6 +106,8 @@ pub struct Limits {
     pub egress_window: usize,
     /// Messages accepted and not finished, in bytes; beyond it ingresses wait.
     pub backlog_bytes: u64,
+    /// Bytes of messages in the making, such as bodies being received; more wait.
+    pub bodies_bytes: u64,
     /// First pause of an address after a failure.
     pub retry_delay_min: Duration,
     /// Longest pause of an address after failures.
@@ -172,6 +174,7 @@ impl Default for Limits {
             channel_window_bytes: 256 * 1024,
             egress_window: 256,
             backlog_bytes: 64 * MIB,
+            bodies_bytes: 64 * MIB,
             retry_delay_min: Duration::from_secs(1),
             retry_delay_max: Duration::from_secs(300),
         }

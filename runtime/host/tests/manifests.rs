@@ -51,6 +51,10 @@ impl Egress for Named {
         Ok(String::new())
     }
 
+    fn has_queue(&self, _: &str) -> bool {
+        true
+    }
+
     fn deliver(&self, _: Vec<EgressEntry>) {}
 
     fn serve(self: Arc<Self>, _: Lane) -> LocalFuture<()> {

@@ -56,7 +56,8 @@ impl Ingress for Asker {
                 let value = dormouse_sdk::IntoValue::into_value(*number).unwrap();
                 let target = Address::new(FunctionType::new("test", "adder"), "a");
                 let message = Message { target, caller: Some(reply.address.clone()), value };
-                lane.submit(message).await.unwrap();
+                let room = lane.admit(100).await.unwrap();
+                lane.submit(message, &room).await.unwrap();
                 replies.push((reply.value.await, began.elapsed()));
             }
             sender.send(replies).unwrap();
@@ -119,7 +120,8 @@ impl Ingress for Starter {
             let Some(started) = self.started.lock().unwrap().take() else { return };
             let value = dormouse_sdk::IntoValue::into_value(0_i64).unwrap();
             let target = Address::new(FunctionType::new("test", "restless"), "a");
-            lane.submit(Message { target, caller: None, value }).await.unwrap();
+            let room = lane.admit(100).await.unwrap();
+            lane.submit(Message { target, caller: None, value }, &room).await.unwrap();
             started.send(()).unwrap();
         })
     }

@@ -90,7 +90,12 @@ fn a_body_that_gets_no_memory_is_refused_in_time() {
         served.memory.set_admission_limit(0);
         let answer = send(served.address, "POST /example/greeter/x", &[], "Ada").await;
         assert_eq!(answer.status, 503);
-        assert!(answer.text().ends_with("within 50ms; nothing was accepted\n"));
+        let text = "no room became free within 50ms; nothing was accepted, try again later\n";
+        assert!(answer.text().ends_with(text), "{}", answer.text());
+        assert_eq!(answer.header("retry-after"), "1");
+        // A client that waits shorter for its reply does not wait longer for room.
+        let answer = send(served.address, "POST /example/greeter/x?wait=10ms", &[], "Ada").await;
+        assert!(answer.text().contains("within 10ms"), "{}", answer.text());
     });
 }
 
@@ -178,7 +183,7 @@ fn stopping_finishes_what_is_in_flight_and_closes_the_rest() {
         while served.memory.waiting_replies() == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        served.memory.stop();
+        served.memory.stop(Duration::from_secs(20));
         let answer = busy.answer().await.unwrap();
         assert_eq!((answer.status, answer.text()), (200, "1"));
         assert_eq!(busy.answer().await, None);
@@ -190,18 +195,70 @@ fn stopping_finishes_what_is_in_flight_and_closes_the_rest() {
 }
 
 #[test]
-fn stopping_does_not_wait_for_a_reply_that_does_not_come() {
+fn a_reply_that_comes_while_the_process_stops_is_answered() {
     run(async {
         let served = serve(Settings::default());
         let mut client = Client::connect(served.address).await;
-        client.write("POST /example/silent/x?wait=50s", &[], b"").await;
+        client.write("POST /example/slow/x?wait=50s", &[], b"1500").await;
         while served.memory.waiting_replies() == 0 {
             tokio::time::sleep(Duration::from_millis(1)).await;
         }
-        served.memory.stop();
+        served.memory.stop(Duration::from_secs(20));
         let answer = client.answer().await.unwrap();
-        assert_eq!(answer.status, 504);
-        assert!(answer.text().starts_with("the message was accepted; "), "{}", answer.text());
+        assert_eq!((answer.status, answer.text()), (200, "1"));
+        served.serving.await.unwrap();
+    });
+}
+
+#[test]
+fn who_waits_in_vain_is_told_that_the_process_stops() {
+    run(async {
+        let served = serve(Settings::default());
+        let mut waiting = Client::connect(served.address).await;
+        waiting.write("POST /example/silent/x?wait=50s", &[], b"").await;
+        let mut durable = Client::connect(served.address).await;
+        durable.write("POST /example/silent/x?wait=50s", &["idempotency-key: k"], b"").await;
+        while served.memory.waiting_replies() < 2 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        served.memory.set_durable(false);
+        let mut unsure = Client::connect(served.address).await;
+        unsure.write("POST /example/silent/y?wait=50s", &[], b"").await;
+        while served.memory.waiting_replies() < 3 {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        served.memory.stop(Duration::from_millis(200));
+        let accepted = "the message was accepted; this process is stopping";
+        let in_doubt = "this process is stopping, and the message was not durable before";
+        for (client, status, text) in
+            [(waiting, 504, accepted), (durable, 504, accepted), (unsure, 503, in_doubt)]
+        {
+            let mut client = client;
+            let answer = client.answer().await.unwrap();
+            assert_eq!(answer.status, status);
+            assert!(answer.text().starts_with(text), "{}", answer.text());
+        }
+        served.serving.await.unwrap();
+    });
+}
+
+#[test]
+fn who_waits_for_room_is_refused_when_the_process_stops() {
+    run(async {
+        let served = serve(Settings::default());
+        served.memory.set_admission_limit(0);
+        let mut client = Client::connect(served.address).await;
+        client.write(LINE, &[], b"Ada").await;
+        // Refused only if it is in: a client that is not is shown out.
+        while !served.memory.is_admission_awaited() {
+            tokio::time::sleep(Duration::from_millis(1)).await;
+        }
+        served.memory.stop(Duration::from_secs(20));
+        let answer = client.answer().await.unwrap();
+        assert_eq!(answer.status, 503);
+        assert_eq!(answer.text(), "the runtime is stopping; nothing was accepted\n");
+        assert_eq!(answer.header("retry-after"), "1");
+        assert!(served.memory.submitted().is_empty());
         served.serving.await.unwrap();
     });
 }

@@ -2,7 +2,6 @@
 //! has the rest.
 
 mod arriving;
-mod bounds;
 mod leaving;
 mod rig;
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use dormouse_engine::{
     Action, Catalog, Commit, Completed, Declared, Event, Fence, Frame, FrameBody, InvocationId,
-    Limits, Op, Opened, ScanFor, Scoping, Shard, ShardConfig, SubmitToken, keys,
+    Limits, Op, Opened, Scoping, Shard, ShardConfig, SubmitToken, keys,
 };
 use dormouse_protocol::{
     Address, Delayed, Effects, EgressRecord, Expiration, FunctionType, Invocation, InvokeError,
@@ -22,19 +22,8 @@ pub(crate) struct Rig {
     appended: u64,
     calls: VecDeque<(InvocationId, Invocation)>,
     reads: VecDeque<Action>,
-    /// Scans that were answered.
-    pub(crate) scans: Vec<Scanned>,
-    /// Confirmed outbox entries of which the store was told, by commits.
-    pub(crate) trims: u64,
     text: String,
     pub(crate) now_ms: u64,
-}
-
-/// A scan, the key from which it read, and how many rows it was given.
-pub(crate) struct Scanned {
-    pub(crate) purpose: ScanFor,
-    pub(crate) from: Vec<u8>,
-    pub(crate) rows: usize,
 }
 
 /// What a rig is made of.
@@ -176,8 +165,6 @@ impl Rig {
             appended: 0,
             calls: VecDeque::new(),
             reads: VecDeque::new(),
-            scans: Vec::new(),
-            trims: 0,
             text: String::new(),
             now_ms: 1_000,
         };
@@ -235,13 +222,6 @@ impl Rig {
         self.end(Err(InvokeError::new("no")));
     }
 
-    /// Every call gets an empty answer.
-    pub(crate) fn done_all(&mut self) {
-        while !self.calls.is_empty() {
-            self.done(answer());
-        }
-    }
-
     fn end(&mut self, result: Result<Completed, InvokeError>) {
         let (id, _) = self.calls.pop_front().expect("a call waits");
         self.handle(Event::Done { id, result });
@@ -277,7 +257,6 @@ impl Rig {
                 }
             }
         }
-        self.trims += commit.trims.len() as u64;
         self.appended = commit.number;
         self.handle(Event::Appended { scope, number: commit.number });
     }
@@ -297,16 +276,13 @@ impl Rig {
                     Event::Got { purpose, values }
                 }
                 Action::Scan { purpose, range } => {
-                    let all = self.rows.range(range.from.clone()..range.to);
+                    let all = self.rows.range(range.from..range.to);
                     let mut rows: Vec<_> = all
                         .take(range.rows_max + 1)
                         .map(|(key, value)| (key.clone().into(), value.clone()))
                         .collect();
                     let more = rows.len() > range.rows_max;
                     rows.truncate(range.rows_max);
-                    let scanned =
-                        Scanned { purpose: purpose.clone(), from: range.from, rows: rows.len() };
-                    self.scans.push(scanned);
                     Event::Scanned { purpose, rows, more }
                 }
                 other => panic!("not a read: {other:?}"),

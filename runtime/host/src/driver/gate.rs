@@ -1,7 +1,8 @@
-//! Holds ingresses back while the backlog of the process is at its bound. Only ingresses: messages
-//! between functions are never refused, or a cycle of them would stand still.
+//! Holds ingresses back while the backlog of the process is at its bound, or the store has more changes
+//! in memory than it may. Only ingresses: messages between functions are never refused, or a cycle of
+//! them would stand still.
 
-use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering::Relaxed};
 
 use tokio::sync::Notify;
 
@@ -22,6 +23,8 @@ struct Load {
     queued_bytes: AtomicU64,
     memory_bytes: AtomicU64,
     spilled_bytes: AtomicU64,
+    /// As the shard's last turn saw it; the store makes each shard take a turn when it ends.
+    is_saturated: AtomicBool,
 }
 
 impl Gate {
@@ -30,9 +33,12 @@ impl Gate {
         Self { memory_bytes_max, shards, opened: Notify::new() }
     }
 
-    fn is_open(&self) -> bool {
+    pub(crate) fn is_open(&self) -> bool {
         let (mut memory, mut spilled) = (0, 0);
         for load in &self.shards {
+            if load.is_saturated.load(Relaxed) {
+                return false;
+            }
             memory += load.queued_bytes.load(Relaxed) + load.memory_bytes.load(Relaxed);
             spilled += load.spilled_bytes.load(Relaxed);
         }
@@ -56,6 +62,14 @@ impl Gate {
 
     pub(crate) fn taken(&self, shard: usize, bytes: usize) {
         self.shards[shard].queued_bytes.fetch_sub(bytes as u64, Relaxed);
+    }
+
+    /// Whether the store is saturated, as a turn of the shard sees it.
+    pub(crate) fn saturated(&self, shard: usize, is_saturated: bool) {
+        let was = self.shards[shard].is_saturated.swap(is_saturated, Relaxed);
+        if was && !is_saturated && self.is_open() {
+            self.opened.notify_waiters();
+        }
     }
 
     /// What the shard holds after a turn. Lets waiting ingresses go on when that opens the gate.

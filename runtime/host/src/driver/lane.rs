@@ -3,21 +3,16 @@
 use std::cell::{Cell, RefCell};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::time::Instant;
 
 use compact_str::{CompactString, format_compact};
 use dormouse_protocol::{Address, FunctionType, Message, TypedValue, partition_of};
 use dormouse_sdk::ingress::{Admission, LaneBackend, LocalFuture, Reply, SubmitError};
 use rustc_hash::FxHashMap;
-use tokio::sync::{OwnedSemaphorePermit, Semaphore, oneshot};
+use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::driver::inbox::{Inbox, Incoming, Local, LocalQueue};
 use crate::driver::process::Process;
-
-/// Bytes that one permit of the admission semaphore stands for.
-const ADMISSION_UNIT: usize = 1_024;
-
-/// Bytes of messages in the making that one lane admits at a time. One message may be 32 MiB.
-const ADMISSION_BYTES: usize = 40 << 20;
 
 /// What the lane and the shard's driver share; both live on the shard's thread.
 #[derive(Debug)]
@@ -30,7 +25,6 @@ pub(crate) struct LaneState {
     next_reply: Cell<u64>,
     pub(crate) replies_dropped: Cell<u64>,
     pub(crate) rejected: Cell<u64>,
-    admissions: Arc<Semaphore>,
 }
 
 impl LaneState {
@@ -45,7 +39,6 @@ impl LaneState {
             next_reply: Cell::new(0),
             replies_dropped: Cell::new(0),
             rejected: Cell::new(0),
-            admissions: Arc::new(Semaphore::new(ADMISSION_BYTES / ADMISSION_UNIT)),
         })
     }
 
@@ -119,13 +112,15 @@ impl LaneBackend for ShardLane {
         serves
     }
 
-    fn admit(&self, bytes: usize) -> LocalFuture<Admission> {
-        let units = bytes.div_ceil(ADMISSION_UNIT).clamp(1, ADMISSION_BYTES / ADMISSION_UNIT);
-        let semaphore = self.0.admissions.clone();
+    fn admit(&self, bytes: usize) -> LocalFuture<Result<Admission, SubmitError>> {
+        let process = self.0.process.clone();
         Box::pin(async move {
-            let permit = semaphore.acquire_many_owned(units as u32).await;
-            let permit: OwnedSemaphorePermit = permit.expect("the semaphore is never closed");
-            Admission::new(Box::new(move || drop(permit)))
+            let free = if process.gate.is_open() { process.room.try_take(bytes) } else { None };
+            let permit = match free {
+                Some(permit) => permit,
+                None => wait_for_room(&process, bytes).await?,
+            };
+            Ok(Admission::new(Box::new(move || drop(permit))))
         })
     }
 
@@ -138,7 +133,6 @@ impl LaneBackend for ShardLane {
                 state.rejected.set(state.rejected.get() + 1);
                 return Err(SubmitError::Unserved(function_type));
             }
-            process.gate.pass().await;
             if process.failed.borrow().is_some() {
                 return Err(SubmitError::Stopping);
             }
@@ -180,11 +174,31 @@ impl LaneBackend for ShardLane {
         Reply { address, value }
     }
 
-    fn stopped(&self) -> LocalFuture<()> {
+    fn stopped(&self) -> LocalFuture<Instant> {
         let mut stopping = self.0.process.stopping.subscribe();
         Box::pin(async move {
             // An error means that the process is gone, which is a stop as well.
-            drop(stopping.wait_for(|stopping| *stopping).await);
+            let answer_by = stopping.wait_for(Option::is_some).await.ok();
+            answer_by.and_then(|answer_by| *answer_by).unwrap_or_else(Instant::now)
         })
+    }
+}
+
+/// Who waits for room while the process stops would wait for nothing.
+async fn wait_for_room(
+    process: &Process,
+    bytes: usize,
+) -> Result<OwnedSemaphorePermit, SubmitError> {
+    let mut stopping = process.stopping.subscribe();
+    // In this order: those whom the opening gate lets pass are no more than there is room for.
+    let room = async {
+        let permit = process.room.take(bytes).await;
+        process.gate.pass().await;
+        permit
+    };
+    tokio::select! {
+        biased;
+        permit = room => Ok(permit),
+        _ = stopping.wait_for(Option::is_some) => Err(SubmitError::Stopping),
     }
 }

@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::time::Instant;
 
 use dormouse_protocol::partition::{HTTP_NAMESPACE, REPLY_NAME};
 use dormouse_protocol::{FunctionType, Partition, TypeName};
@@ -10,6 +11,7 @@ use tokio::sync::watch;
 
 use crate::driver::gate::Gate;
 use crate::driver::inbox::{Inbox, Incoming};
+use crate::driver::room::Room;
 use crate::metrics::Metrics;
 use crate::plan::functions::Functions;
 
@@ -24,11 +26,12 @@ pub(crate) struct Process {
     pub(crate) partitions: u16,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
     pub(crate) gate: Gate,
+    pub(crate) room: Room,
     pub(crate) functions: Functions,
     pub(crate) egresses: BTreeMap<TypeName, Arc<dyn Egress>>,
     pub(crate) metrics: Arc<Metrics>,
-    /// Becomes true when the process is asked to stop.
-    pub(crate) stopping: watch::Sender<bool>,
+    /// Set when the process is asked to stop: until when requests in flight should be answered.
+    pub(crate) stopping: watch::Sender<Option<Instant>>,
     /// Why the process cannot go on, if so.
     pub(crate) failed: watch::Sender<Option<String>>,
 }

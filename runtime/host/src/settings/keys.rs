@@ -53,7 +53,7 @@ pub const KEYS: &[Key] = &[
         form: "`true` or `false`",
         default: "false",
         summary: "Start although an egress that still has unconfirmed records is no longer in the \
-                  manifest.",
+                  manifest, or has lost a queue (a topic of the playground).",
         set: |s, v| boolean(v).map(|allow| s.store.allow_orphans = allow),
     },
     Key {
@@ -146,8 +146,18 @@ pub const KEYS: &[Key] = &[
         name: "limits.backlog",
         form: "size",
         default: "(an eighth of `memory`)",
-        summary: "Messages accepted and not finished; beyond it ingresses wait.",
+        summary: "Messages accepted and not finished that are held in memory; beyond it, or 64 times \
+                  as much in the store, ingresses wait.",
         set: |s, v| size(v, MIB).map(|bytes| s.limits.backlog_bytes = bytes),
+    },
+    Key {
+        name: "limits.bodies",
+        form: "size",
+        default: "(an eighth of `memory`)",
+        summary: "Bodies of requests that are being received or not durable yet; more wait. A quarter of \
+                  it is for bodies up to 64KB; a body larger than the rest is received while no other \
+                  long one is.",
+        set: |s, v| size(v, MIB).map(|bytes| s.limits.bodies_bytes = bytes),
     },
     Key {
         name: "limits.mailbox-messages",
@@ -272,6 +282,7 @@ impl Settings {
         self.store.dirty_bytes_max = bytes / 8;
         self.store.cache_bytes = bytes / 16;
         self.limits.backlog_bytes = bytes / 8;
+        self.limits.bodies_bytes = bytes / 8;
     }
 
     /// Values that are fine alone and not together.
@@ -279,11 +290,12 @@ impl Settings {
         let (runtime, limits) = (&self.runtime, &self.limits);
         let buffers = (2 * u128::from(self.store.dirty_bytes_max))
             + u128::from(self.store.cache_bytes)
-            + u128::from(limits.backlog_bytes);
+            + u128::from(limits.backlog_bytes)
+            + u128::from(limits.bodies_bytes);
         if buffers > u128::from(runtime.memory_bytes) {
             return Some(format!(
-                "`memory` is {} bytes, but twice `embedded.dirty`, `embedded.cache` and \
-                 `limits.backlog` need {buffers}; raise the one or lower the others",
+                "`memory` is {} bytes, but twice `embedded.dirty`, `embedded.cache`, \
+                 `limits.backlog` and `limits.bodies` need {buffers}; raise the one or lower the others",
                 runtime.memory_bytes
             ));
         }
@@ -408,6 +420,7 @@ mod tests {
             ("embedded.dirty", "2MB"),
             ("embedded.cache", "2MB"),
             ("limits.backlog", "2MB"),
+            ("limits.bodies", "2MB"),
             ("limits.mailbox-messages", "7"),
             ("limits.mailbox", "7"),
             ("limits.batch-messages", "7"),

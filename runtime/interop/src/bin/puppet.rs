@@ -12,11 +12,11 @@ const NOTES: State<String> = State::new("notes");
 
 /// The message is a line of words; a message with somebody who waits is answered with the notes.
 async fn puppet(ctx: &mut Context, line: String) -> Result<(), FunctionError> {
-    // A note, and the text of a message that is sent on, may have spaces.
-    let parts = if line.starts_with("note ") { 2 } else { 4 };
+    // A note, what is ignored, and the text of a message that is sent on may have spaces.
+    let parts = if line.starts_with("note ") || line.starts_with("ignore ") { 2 } else { 4 };
     let words: Vec<&str> = line.splitn(parts, ' ').collect();
     match words[..] {
-        ["list"] => {}
+        ["list"] | ["ignore", _] => {}
         ["note", text] => note(ctx, text)?,
         ["send", target, id, text] => ctx.send((target, id), text)?,
         ["after", millis, "-", text] => {

@@ -25,7 +25,9 @@ pub(crate) struct Application {
     directory: TempDir,
     pub(crate) ingress: u16,
     pub(crate) egress: u16,
-    admin: u16,
+    pub(crate) admin: u16,
+    /// More fields of the ingress, each after a comma.
+    pub(crate) ingress_fields: &'static str,
     running: Option<Running>,
 }
 
@@ -48,13 +50,14 @@ pub(crate) fn lasting_port() -> Result<u16> {
 impl Application {
     pub(crate) fn new() -> Result<Self> {
         let (ingress, egress, admin) = (lasting_port()?, lasting_port()?, lasting_port()?);
-        Ok(Self { directory: TempDir::new()?, ingress, egress, admin, running: None })
+        let directory = TempDir::new()?;
+        Ok(Self { directory, ingress, egress, admin, ingress_fields: "", running: None })
     }
 
     /// The document of the HTTP ingress; every manifest here begins with it.
     pub(crate) fn ingress_document(&self) -> String {
-        let port = self.ingress;
-        format!("kind: dormouse.http.v1/ingress\nspec: {{listen: \"127.0.0.1:{port}\"}}\n")
+        let (port, more) = (self.ingress, self.ingress_fields);
+        format!("kind: dormouse.http.v1/ingress\nspec: {{listen: \"127.0.0.1:{port}\"{more}}}\n")
     }
 
     /// The document of the playground's egress.

@@ -6,6 +6,8 @@ mod client;
 mod clients;
 mod endpoints;
 mod memory;
+mod pressure;
 mod restart;
 mod server;
+mod stopping;
 mod timers;

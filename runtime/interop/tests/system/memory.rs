@@ -15,7 +15,7 @@ use crate::server::{Mood, Server};
 const CONNECTIONS: usize = 64;
 const ADDRESSES: usize = 1_000;
 /// Messages of 1 KB to all addresses together, and as many again to one.
-const MESSAGES: usize = 50_000;
+const MESSAGES: usize = 100_000;
 const BOUND_MIB: f64 = 512.0;
 
 /// What the flood was answered.

@@ -81,6 +81,39 @@ fn a_sender_to_an_unknown_egress_blocks_until_it_is_bound() -> Result<()> {
 }
 
 #[test]
+fn a_topic_with_records_is_not_forgotten() -> Result<()> {
+    let mut application = Application::new()?;
+    let with = application.egress_document();
+    let without = with.replace("[t]", "[other]");
+    application.start(&with, &[])?;
+    for number in 0..20 {
+        application
+            .ask(&format!("/sys/puppet/p{number}"), &format!("egress {EGRESS} t {number}"))?;
+    }
+    application.stop()?;
+
+    let text = application.refused(&without)?;
+    ensure!(
+        text.contains(&format!("egress `{EGRESS}` no longer has `t`"))
+            && text.contains("20 of its records")
+            && text.contains("--allow-orphans"),
+        "{text}"
+    );
+    application.start(&without, &["--allow-orphans"])?;
+    ensure!(http::request("GET", application.egress, "/other", &[], b"")?.status == 404);
+    application.stop()?;
+
+    application.start(&with, &[])?;
+    application.wait_for("all records are back and gone", |application| {
+        http::request("GET", application.egress, "/t", &[], b"")?;
+        Ok(application.metric("dormouse_egress_unconfirmed_records")? == 0.0)
+    })?;
+    application.stop()?;
+    application.start(&without, &[])?;
+    application.stop()
+}
+
+#[test]
 fn an_egress_with_records_is_not_forgotten() -> Result<()> {
     let mut application = Application::new()?;
     let with = application.egress_document();
@@ -93,6 +126,7 @@ fn an_egress_with_records_is_not_forgotten() -> Result<()> {
 
     let text = application.refused("")?;
     ensure!(text.contains(EGRESS) && text.contains("--allow-orphans"), "{text}");
+    ensure!(text.contains("20 of its records"), "{text}");
     application.start("", &["--allow-orphans"])?;
     application.tell("other", "note fine")?;
     ensure!(application.notes("other")? == ["fine"]);

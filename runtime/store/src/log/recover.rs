@@ -5,19 +5,16 @@
 //! later segment's header, or the checkpoint in the base. Otherwise it is the tail. A whole record
 //! behind a bad one proves nothing: sectors that were not synced reach the disk in any order.
 
-use std::fs::File;
+use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use crate::StoreError;
-use crate::checkpoint::Covered;
-use crate::log::chain::{Files, Found, find_files};
-use crate::log::read_ahead::ReadAhead;
-use crate::log::record::{ALIGNMENT, Header, Kind};
-use crate::log::segment::{SEGMENT_HEADER_BYTES, SEGMENT_SUFFIX, segment_name};
-use crate::log::segments::{Existing, Last, Sealed};
+use crate::log::record::{ALIGNMENT, Header, Kind, Seed};
+use crate::log::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
+use crate::log::segments::{Existing, Sealed};
 
-/// What to do about a log that is not whole.
-pub(crate) const RESTORE_ALL: &str = "restore the whole data directory from a copy, or choose an empty one to start as a new application";
+/// Bytes read at once when only the header of a segment's first record is wanted.
+const FRONT_BYTES: usize = SEGMENT_HEADER_BYTES + crate::log::record::HEADER_BYTES;
 
 /// How far a recovery has come.
 #[derive(Clone, Copy, Debug)]
@@ -53,47 +50,32 @@ pub(crate) struct Replayed {
 
 /// Receives the commits of the log in order.
 pub(crate) trait Sink {
-    /// Takes the body of one record; an error says what is wrong with it.
-    fn take(&mut self, lsn: u64, body: &[u8]) -> Result<(), StoreError>;
+    /// Takes one body; an error says what is wrong with it.
+    fn take(&mut self, body: &[u8]) -> Result<(), StoreError>;
     /// Everything up to `lsn` was taken and is durable.
     fn is_durable_up_to(&mut self, lsn: u64) -> Result<(), StoreError>;
     fn progress(&mut self, progress: RecoveryProgress);
 }
 
-/// Replays the log in `dir` into `sink`. The base holds what `covered` says.
-pub(crate) fn replay(
-    dir: &Path,
-    covered: Covered,
-    sink: &mut impl Sink,
-) -> Result<Replayed, StoreError> {
-    let files = find_files(dir)?;
-    let (mut replayed, end) = read_log(dir, &files, covered, sink)?;
-    for path in &files.half_made {
-        std::fs::remove_file(path).map_err(|error| StoreError::io(path, error))?;
-    }
-    if let Some((at, offset)) = end {
-        let kept = &files.chain[at];
-        sync(&kept.path)?;
-        // A log without a record begins anew.
-        let number = if replayed.last_lsn == 0 { 0 } else { kept.header.number };
-        replayed.existing.last = Some(Last { path: kept.path.clone(), number, end: offset });
-    }
-    replayed.existing.free = files.free;
-    Ok(replayed)
+#[derive(Debug)]
+struct Found {
+    path: PathBuf,
+    header: SegmentHeader,
+    seed: Seed,
+    bytes: u64,
+    first_lsn: Option<u64>,
 }
 
-/// Reads all records; the second answer is where they end: a segment of the chain and an offset in it.
-fn read_log(
+/// Replays the log in `dir` into `sink`. Everything up to `checkpoint` is in the base already.
+pub(crate) fn replay(
     dir: &Path,
-    files: &Files,
-    covered: Covered,
+    checkpoint: u64,
     sink: &mut impl Sink,
-) -> Result<(Replayed, Option<(usize, u64)>), StoreError> {
-    let segments = &files.chain[..];
-    let checkpoint = covered.floor;
-    let start = start_of(dir, segments, checkpoint)?;
+) -> Result<Replayed, StoreError> {
+    let (segments, free) = find_segments(dir)?;
+    let start = start_of(dir, &segments, checkpoint)?;
     let mut replay = Replay {
-        covered,
+        checkpoint,
         expected: start.map_or(checkpoint + 1, |(_, expected)| expected),
         records: 0,
         record_bytes: 0,
@@ -104,40 +86,43 @@ fn read_log(
         },
     };
     let end = match start {
-        Some((at, _)) => Some(ReadAhead::within(segments, |ahead| replay.run(ahead, at, sink))?),
+        Some((at, _)) => Some(replay.run(&segments, at, sink)?),
         None => None,
     };
-    let headers = || segments.iter().chain(&files.dead).map(|segment| segment.header);
+    let last_lsn = replay.expected - 1;
+    let highest = segments.last().map(|segment| segment.header);
+    let existing = Existing {
+        sealed: Vec::new(),
+        free,
+        next_number: highest.map_or(1, |header| header.number + 1),
+        epoch: segments.iter().map(|segment| segment.header.epoch).max().unwrap_or(0) + 1,
+    };
     let mut replayed = Replayed {
-        last_lsn: (replay.expected - 1).max(checkpoint),
+        last_lsn: last_lsn.max(checkpoint),
         records: replay.records,
         record_bytes: replay.record_bytes,
         cut: None,
-        existing: Existing {
-            sealed: Vec::new(),
-            free: Vec::new(),
-            next_number: headers().map(|header| header.number).max().unwrap_or(0) + 1,
-            epoch: headers().map(|header| header.epoch).max().unwrap_or(0) + 1,
-            last: None,
-        },
+        existing,
     };
-    let mut last_in = replay.last_in;
     if let Some((at, offset)) = end {
-        let bytes = cut_bytes(segments, at, offset)?;
-        let (path, lsn) = (segments[at].path.clone(), replay.expected);
-        replayed.cut = (bytes > 0).then_some(TailCut { path, offset, lsn, bytes });
-        // No record of those behind is needed: the set gives them up once the next segment exists,
-        // so that there is always one that says how far the epochs have come.
-        last_in[at + 1..].fill(0);
+        let bytes = cut_bytes(&segments, at, offset)?;
+        replayed.cut = (bytes > 0).then(|| TailCut {
+            path: segments[at].path.clone(),
+            offset,
+            lsn: last_lsn + 1,
+            bytes,
+        });
+        replayed.existing.sealed = keep(&segments[..=at], &replay.last_in, offset)?;
+        // No record of these is needed: the set gives them up once the next segment exists, so that
+        // there is always one that says how far the epochs have come.
+        let cut = segments[at + 1..].iter().map(|segment| Sealed {
+            path: segment.path.clone(),
+            number: segment.header.number,
+            last_lsn: 0,
+        });
+        replayed.existing.sealed.extend(cut);
     }
-    let sealed = |segment: &Found, last_lsn| Sealed {
-        path: segment.path.clone(),
-        number: segment.header.number,
-        last_lsn,
-    };
-    replayed.existing.sealed = segments.iter().zip(last_in).map(|(s, l)| sealed(s, l)).collect();
-    replayed.existing.sealed.extend(files.dead.iter().map(|segment| sealed(segment, 0)));
-    Ok((replayed, end))
+    Ok(replayed)
 }
 
 /// The segment to begin with and the position of its first record; `None` for an empty log.
@@ -147,49 +132,50 @@ fn start_of(
     checkpoint: u64,
 ) -> Result<Option<(usize, u64)>, StoreError> {
     let needed = checkpoint + 1;
-    let Some(oldest) = segments.first() else {
-        if checkpoint == 0 {
-            return Ok(None);
-        }
-        return Err(missing(dir, &format!("*{SEGMENT_SUFFIX}"), checkpoint));
-    };
     let readable =
         segments.iter().enumerate().find_map(|(at, segment)| Some((at, segment.first_lsn?)));
-    let previous = oldest.header.previous;
     match readable {
         Some((at, first)) if first <= needed => Ok(Some((at, first))),
-        Some((0, first)) if previous == 0 => {
-            let problem = format!("the first segment begins with record {first}; {RESTORE_ALL}");
-            Err(damaged(&oldest.path, SEGMENT_HEADER_BYTES as u64, problem))
-        }
-        Some((0, _)) => Err(missing(dir, &segment_name(previous), checkpoint)),
-        Some(_) => Ok(Some((0, needed))),
-        // The segment of the last durable record is never given up.
-        None if previous > 0 && !has_headers(oldest)? => {
-            Err(missing(dir, &segment_name(previous), checkpoint))
-        }
-        None => Ok(Some((0, checkpoint.max(1)))),
+        Some((0, first)) => Err(damaged(
+            dir,
+            0,
+            format!(
+                "the log begins with record {first}, but records from {needed} on are needed: segment files are missing, or the base is not the one that belongs to this log; restore the whole data directory from a copy"
+            ),
+        )),
+        None if segments.is_empty() && checkpoint > 0 => Err(damaged(
+            dir,
+            0,
+            String::from(
+                "all segment files are missing, and with them commits that were durable; restore them from a copy",
+            ),
+        )),
+        None if segments.is_empty() => Ok(None),
+        _ => Ok(Some((0, needed))),
     }
 }
 
-fn has_headers(segment: &Found) -> Result<bool, StoreError> {
-    let bytes = read(&segment.path)?;
-    Ok(headers_from(segment, &bytes, SEGMENT_HEADER_BYTES).next().is_some())
-}
-
-fn missing(dir: &Path, name: &str, checkpoint: u64) -> StoreError {
-    let error = StoreError::Missing {
-        path: dir.join(name),
-        problem: format!(
-            "the base has everything up to record {checkpoint}, and the log does not go on from there (or the base is not the one that belongs to this log); {RESTORE_ALL}"
-        ),
-    };
-    tracing::error!(%error, "damage");
-    error
+/// Makes what stays durable, and cuts the last segment. Those before it are synced already.
+fn keep(segments: &[Found], last_in: &[u64], offset: u64) -> Result<Vec<Sealed>, StoreError> {
+    if let Some(last) = segments.last() {
+        let file = OpenOptions::new().write(true).open(&last.path);
+        file.and_then(|file| {
+            file.set_len(offset)?;
+            file.sync_all()
+        })
+        .map_err(|error| StoreError::io(&last.path, error))?;
+    }
+    let sealed = segments.iter().zip(last_in).map(|(segment, last)| Sealed {
+        path: segment.path.clone(),
+        number: segment.header.number,
+        last_lsn: *last,
+    });
+    Ok(sealed.collect())
 }
 
 struct Replay {
-    covered: Covered,
+    /// The base holds everything up to here.
+    checkpoint: u64,
     /// The position that comes next.
     expected: u64,
     records: u64,
@@ -203,14 +189,12 @@ impl Replay {
     /// Replays segments from `at` on; the answer is where the log ends: a segment and an offset in it.
     fn run(
         &mut self,
-        ahead: &mut ReadAhead<'_>,
+        segments: &[Found],
         mut at: usize,
         sink: &mut impl Sink,
     ) -> Result<(usize, u64), StoreError> {
-        let segments = ahead.segments;
         loop {
-            let bytes = ahead.take(at)?;
-            sink.is_durable_up_to(self.expected - 1)?;
+            let bytes = read(&segments[at].path)?;
             let offset = self.replay_segment(&segments[at], &bytes, sink)?;
             self.last_in[at] = self.expected - 1;
             self.progress.bytes_read += segments[at].bytes;
@@ -218,46 +202,29 @@ impl Replay {
             let next = (at + 1..segments.len())
                 .find(|next| segments[*next].first_lsn == Some(self.expected));
             if let Some(next) = next {
-                ahead.give_back(bytes);
-                // Those between have no record. They stay as long as those before them.
-                self.last_in[at..next].fill(self.expected - 1);
+                // After `kill -9` it may never have been synced.
+                sync(&segments[at].path)?;
+                sink.is_durable_up_to(self.expected - 1)?;
                 at = next;
                 continue;
             }
             let claim = claim_after(&segments[at], &bytes, offset)
                 .max(segments[at].header.durable)
                 .max(claim_of(&segments[at + 1..])?)
-                .max(self.covered.top);
+                .max(self.checkpoint);
             if claim >= self.expected {
-                return Err(self.damage(&segments[at..], &bytes, offset, claim)?);
+                let (path, offset) = locate(&segments[at..], &bytes, offset, self.expected)?;
+                return Err(damaged(
+                    path,
+                    offset as u64,
+                    format!(
+                        "record {} cannot be read, but everything up to {claim} was durable; restore the file from a copy, or start with an empty directory",
+                        self.expected
+                    ),
+                ));
             }
             return Ok((at, offset as u64));
         }
-    }
-
-    /// What is wrong with the record at `offset` of the first of `segments`, whose bytes are `bytes`.
-    fn damage(
-        &self,
-        segments: &[Found],
-        bytes: &[u8],
-        offset: usize,
-        claim: u64,
-    ) -> Result<StoreError, StoreError> {
-        let lsn = self.expected;
-        let (path, offset) = locate(segments, bytes, offset, lsn)?;
-        let held = match Header::read(&bytes[offset.min(bytes.len())..], &segments[0].seed) {
-            Some(header) if path == segments[0].path && header.lsn == lsn => match header.kind {
-                Kind::Commit => {
-                    format!("a commit of shard {}, {} bytes", header.shard, header.body_bytes)
-                }
-                Kind::Mark => String::from("a mark"),
-            },
-            _ => String::from("its header cannot be read either"),
-        };
-        let problem = format!(
-            "record {lsn} ({held}) cannot be read, but everything up to {claim} was durable; {RESTORE_ALL}"
-        );
-        Ok(damaged(path, offset as u64, problem))
     }
 
     /// Replays one segment; returns the offset behind its last whole record.
@@ -276,8 +243,8 @@ impl Replay {
             let Some(body) = header.body(record) else {
                 break;
             };
-            if header.kind == Kind::Commit && header.lsn > self.covered.floor {
-                sink.take(header.lsn, body).map_err(|error| match error {
+            if header.kind == Kind::Commit && header.lsn > self.checkpoint {
+                sink.take(body).map_err(|error| match error {
                     StoreError::Unstorable { problem } => {
                         damaged(&segment.path, offset as u64, problem)
                     }
@@ -328,14 +295,12 @@ fn claim_after(segment: &Found, bytes: &[u8], offset: usize) -> u64 {
     headers_from(segment, bytes, offset).map(|(_, header)| header.durable).max().unwrap_or(0)
 }
 
-/// The highest position that anything in whole segments states as durable. A record in one says so
-/// of all those in the segments before.
+/// The highest position that anything in whole segments states as durable.
 fn claim_of(segments: &[Found]) -> Result<u64, StoreError> {
     let mut claim = 0;
     for segment in segments {
         let bytes = read(&segment.path)?;
-        let before = segment.first_lsn.map_or(0, |first| first.saturating_sub(1));
-        claim = claim.max(segment.header.durable).max(before).max(claim_after(
+        claim = claim.max(segment.header.durable).max(claim_after(
             segment,
             &bytes,
             SEGMENT_HEADER_BYTES,
@@ -358,15 +323,62 @@ fn cut_bytes(segments: &[Found], at: usize, offset: u64) -> Result<u64, StoreErr
     Ok(sum)
 }
 
+/// The segments in `dir` by number, and files that wait for reuse. Half-made files are removed.
+fn find_segments(dir: &Path) -> Result<(Vec<Found>, Vec<PathBuf>), StoreError> {
+    let io = |error| StoreError::io(dir, error);
+    let mut segments = Vec::new();
+    let mut free = Vec::new();
+    for entry in std::fs::read_dir(dir).map_err(io)? {
+        let path = entry.map_err(io)?.path();
+        let name = path.file_name().and_then(|name| name.to_str());
+        let name = name.unwrap_or_default();
+        if name.starts_with("free-") {
+            free.push(path);
+        } else if name.starts_with("new-") {
+            std::fs::remove_file(&path).map_err(|error| StoreError::io(&path, error))?;
+        } else if let Some(number) = name.strip_suffix(".log") {
+            segments.push(open_segment(path.clone(), number.parse().ok())?);
+        }
+    }
+    segments.sort_by_key(|segment| segment.header.number);
+    Ok((segments, free))
+}
+
+fn open_segment(path: PathBuf, number: Option<u64>) -> Result<Found, StoreError> {
+    use std::io::Read;
+
+    let io = |error| StoreError::io(&path, error);
+    let file = File::open(&path).map_err(io)?;
+    let bytes = file.metadata().map_err(io)?.len();
+    let mut front = Vec::with_capacity(FRONT_BYTES);
+    file.take(FRONT_BYTES as u64).read_to_end(&mut front).map_err(io)?;
+    let header = SegmentHeader::decode(&front)
+        .filter(|header| Some(header.number) == number)
+        .ok_or_else(|| {
+            damaged(
+                &path,
+                0,
+                String::from("the header of the segment cannot be read or is that of another one; restore the file from a copy"),
+            )
+        })?;
+    let seed = header.seed();
+    let first = Header::read(&front[SEGMENT_HEADER_BYTES..], &seed);
+    Ok(Found { path, header, seed, bytes, first_lsn: first.map(|first| first.lsn) })
+}
+
 fn sync(path: &Path) -> Result<(), StoreError> {
-    File::open(path).and_then(|file| file.sync_all()).map_err(|error| StoreError::io(path, error))
+    OpenOptions::new()
+        .write(true)
+        .open(path)
+        .and_then(|file| file.sync_all())
+        .map_err(|error| StoreError::io(path, error))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
     std::fs::read(path).map_err(|error| StoreError::io(path, error))
 }
 
-pub(crate) fn damaged(path: &Path, offset: u64, problem: String) -> StoreError {
+fn damaged(path: &Path, offset: u64, problem: String) -> StoreError {
     tracing::error!(path = %path.display(), offset, %problem, "damage");
     StoreError::Damaged { path: path.to_path_buf(), offset, problem }
 }
