@@ -1,8 +1,10 @@
-//! Measures how long a commit takes until it is durable while checkpoints run: `cargo run --release
-//! -p dormouse-store --example lag -- DIR [seconds] [ops per commit] [keys]`. Two shards append a
-//! commit each millisecond: states of 50 to 950 bytes, a third of the operations on a queue.
+//! Measures how long a commit takes until it is durable, first without checkpoints and then while they
+//! run: `cargo run --release -p dormouse-store --example lag -- DIR [seconds] [ops per commit] [keys]`.
+//! Two shards append a commit each millisecond: states of 50 to 950 bytes, a third of the operations on
+//! a queue. DIR is new or empty.
 
 use std::error::Error;
+use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -19,33 +21,45 @@ fn main() -> Result<(), Box<dyn Error>> {
         Ok(arguments.next().map_or(Ok(default), |text| text.parse())?)
     };
     let (seconds, ops, keys) = (number(20)?, number(60)?, number(200_000)?);
-    let (store, _) = EmbeddedStore::open(EmbeddedOptions::new(&place, 128))?;
+    let mut without = EmbeddedOptions::new(Path::new(&place).join("without"), 128);
+    without.log_bytes_max = u64::MAX / 2;
+    without.dirty_bytes_max = u64::MAX / 2;
+    let with = EmbeddedOptions::new(Path::new(&place).join("with"), 128);
+    let load = Load { during: Duration::from_secs(seconds), ops, keys };
+    measure("without checkpoints", without, load)?;
+    measure("with checkpoints", with, load)
+}
+
+#[derive(Clone, Copy)]
+struct Load {
+    during: Duration,
+    ops: u64,
+    keys: u64,
+}
+
+fn measure(what: &str, options: EmbeddedOptions, load: Load) -> Result<(), Box<dyn Error>> {
+    let (store, _) = EmbeddedStore::open(options)?;
     let threads: Vec<_> = (0..SHARDS)
         .map(|shard| {
             let store = Arc::clone(&store);
-            std::thread::spawn(move || {
-                run(&*store, shard, Duration::from_secs(seconds), (ops, keys))
-            })
+            std::thread::spawn(move || run(&*store, shard, load))
         })
         .collect();
-    let (mut lags, mut appends) = (Vec::new(), Vec::new());
+    let (mut lags, mut appends, mut stalls) = (Vec::new(), Vec::new(), 0);
     for thread in threads {
-        let (lag, append) = thread.join().expect("no measurement panics");
+        let (lag, append, stalled) = thread.join().expect("no measurement panics");
         lags.extend(lag);
         appends.extend(append);
+        stalls += stalled;
     }
-    print("append", appends);
-    print("until durable", lags);
+    print(&format!("{what}: append"), appends);
+    print(&format!("{what}: until durable"), lags);
+    println!("{what}: {stalls} times saturated");
     store.close()?;
     Ok(())
 }
 
-fn run(
-    store: &dyn Store,
-    shard: u16,
-    during: Duration,
-    (ops, keys): (u64, u64),
-) -> (Vec<Duration>, Vec<Duration>) {
+fn run(store: &dyn Store, shard: u16, load: Load) -> (Vec<Duration>, Vec<Duration>, u64) {
     let thread = std::thread::current();
     let waker = Arc::new(move || thread.unpark());
     let mut handle =
@@ -54,12 +68,13 @@ fn run(
     let mut waiting: Vec<(Lsn, Instant)> = Vec::new();
     let began = Instant::now();
     let mut next = began;
-    let mut at = 0;
-    while began.elapsed() < during {
+    let (mut at, mut stalls) = (0, 0);
+    while began.elapsed() < load.during {
         let now = Instant::now();
         if now >= next {
             next += Duration::from_millis(1);
-            let commit = commit(shard, &mut at, ops, keys);
+            stalls += u64::from(handle.is_saturated());
+            let commit = commit(shard, &mut at, load.ops, load.keys);
             let start = Instant::now();
             let lsn = handle.append(&commit).expect("the store works");
             appends.push(start.elapsed());
@@ -70,7 +85,7 @@ fn run(
         lags.extend(waiting.drain(..done).map(|(_, start)| start.elapsed()));
         std::thread::park_timeout(next.saturating_duration_since(Instant::now()));
     }
-    (lags, appends)
+    (lags, appends, stalls)
 }
 
 fn commit(shard: u16, at: &mut u64, ops: u64, keys: u64) -> Commit {

@@ -7,6 +7,7 @@
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::panic::AssertUnwindSafe;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
@@ -16,8 +17,11 @@ use lsm_tree::config::PinningPolicy;
 use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SequenceNumberCounter};
 
 use crate::StoreError;
+use crate::pace::{Pace, PacedCompaction, Steps};
 use crate::signals::lock;
 
+/// Where the tree has its tables.
+const TABLES_FOLDER: &str = "tables";
 /// Longest key that the tree can hold.
 pub(crate) const KEY_BYTES_MAX: usize = 65_535;
 /// Rows of the store's own: below all spaces of the engine, and in no answer.
@@ -32,6 +36,7 @@ pub(crate) struct Base {
     seqno: SequenceNumberCounter,
     visible: SequenceNumberCounter,
     has_rows: AtomicBool,
+    pace: Arc<Pace>,
     /// Sequence numbers that reads in flight look at, and how many of them: compaction keeps those.
     reads: Mutex<BTreeMap<u64, usize>>,
 }
@@ -47,12 +52,18 @@ impl Base {
     pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
         let seqno = SequenceNumberCounter::default();
         let visible = SequenceNumberCounter::default();
+        let pace = Arc::new(Pace::default());
+        let compaction = PacedCompaction {
+            pace: AssertUnwindSafe(Arc::clone(&pace)),
+            tables: path.join(TABLES_FOLDER),
+        };
         let tree = Config::new(path, seqno.clone(), visible.clone())
             .use_cache(Arc::new(Cache::with_capacity_bytes(cache_bytes)))
             .index_block_pinning_policy(PinningPolicy::all(true))
             .filter_block_pinning_policy(PinningPolicy::all(true))
             .index_block_partitioning_policy(PinningPolicy::all(false))
             .filter_block_partitioning_policy(PinningPolicy::all(false))
+            .with_compaction_filter_factory(Some(Arc::new(compaction)))
             .open()
             .map_err(|error| tree_error(path, "while opening it", error))?;
         let next = tree.get_highest_seqno().map_or(0, |highest| highest + 1);
@@ -65,8 +76,14 @@ impl Base {
             seqno,
             visible,
             has_rows,
+            pace,
             reads: Mutex::default(),
         })
+    }
+
+    /// What checkpoints and compaction look at for their pace.
+    pub(crate) fn pace(&self) -> &Pace {
+        &self.pace
     }
 
     /// Whether nothing was ever written: no read needs to look.
@@ -90,13 +107,17 @@ impl Base {
     ) -> Result<(), StoreError> {
         let wrap = |error| tree_error(&self.path, "during a checkpoint", error);
         let is_empty = self.is_empty();
+        let tables = self.path.join(TABLES_FOLDER);
+        let io = |error| StoreError::io(&tables, error);
+        let mut steps = Steps::new(Arc::clone(&self.pace), &tables).map_err(io)?;
         let mut ingestion = self.tree.ingestion().map_err(wrap)?;
         for (key, value) in rows {
             match value {
                 Some(value) => ingestion.write(key, value).map_err(wrap)?,
-                None if is_empty => {}
+                None if is_empty => continue,
                 None => ingestion.write_tombstone(key).map_err(wrap)?,
             }
+            steps.wrote(key.len() + value.map_or(0, <[u8]>::len)).map_err(io)?;
         }
         ingestion.finish().map_err(wrap)?;
         debug_assert!(self.seqno.get() >= self.visible.get());

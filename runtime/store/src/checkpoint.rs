@@ -62,7 +62,7 @@ impl Trigger {
         self.changed.notify_one();
     }
 
-    fn is_stopped(&self) -> bool {
+    pub(crate) fn is_stopped(&self) -> bool {
         lock(&self.state).stop
     }
 

@@ -18,7 +18,7 @@ use dormouse_protocol::Partition;
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
-use crate::base::Base;
+use crate::base::{Base, FRESH_RUNS_MAX};
 use crate::checkpoint::{Checkpointer, Compactor, Trigger};
 use crate::embedded::directory::Directory;
 use crate::embedded::recovery::{Recovered, recover};
@@ -164,6 +164,21 @@ impl Disk {
             || self.log.unsynced_bytes() >= UNSYNCED_BYTES_MAX
     }
 
+    /// How much of what the store may hold is in use, by the bound that is nearest: saturated at 1. A
+    /// store that closes is in a hurry.
+    pub(crate) fn used(&self) -> f64 {
+        if self.trigger.is_stopped() {
+            return 1.0;
+        }
+        let shares = [
+            (self.dirty_bytes.load(Ordering::Relaxed), self.dirty_bytes_max.saturating_mul(2)),
+            (self.uncovered_bytes(), self.log_bytes_max.saturating_mul(2)),
+            (self.log.unsynced_bytes(), UNSYNCED_BYTES_MAX),
+            (self.base.fresh_runs() as u64, FRESH_RUNS_MAX as u64),
+        ];
+        shares.into_iter().map(|(used, max)| used as f64 / max.max(1) as f64).fold(0.0, f64::max)
+    }
+
     /// Whether the base may hold rows in `ranges`.
     pub(crate) fn may_hold(&self, ranges: &Ranges) -> bool {
         outboxes::may_hold(&lock(&self.spans), ranges)
@@ -173,7 +188,7 @@ impl Disk {
 /// A store in a directory of this machine.
 #[derive(Debug)]
 pub struct EmbeddedStore {
-    disk: Arc<Disk>,
+    pub(crate) disk: Arc<Disk>,
     shards: Arc<Shards>,
     /// What recovery replayed, until the first checkpoint has written it.
     recovered: Arc<Mutex<Option<Arc<Layer>>>>,
@@ -272,6 +287,7 @@ impl EmbeddedStore {
             dirty_bytes_max: options.dirty_bytes_max,
             log_bytes_max: options.log_bytes_max,
         });
+        disk.base.pace().follow(&disk);
         let shards = Arc::new(Shards::default());
         let compactor = Arc::new(Compactor::new(base, signals));
         let layer = (!recovered.layer.is_empty()).then(|| Arc::new(recovered.layer));

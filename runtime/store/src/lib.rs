@@ -13,6 +13,7 @@ mod memory;
 mod merge;
 mod outboxes;
 mod overlay;
+mod pace;
 mod port;
 mod reader;
 mod shard;
