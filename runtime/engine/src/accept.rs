@@ -11,7 +11,6 @@ use crate::activation::{Activation, Entry, Phase, Spill};
 use crate::breakage::{Breakage, breaks};
 use crate::event::SubmitToken;
 use crate::keys;
-use crate::partition_state::Recovery;
 use crate::record::put_message;
 use crate::shard::Shard;
 
@@ -31,10 +30,18 @@ impl Shard {
         let part = self.part(partition);
         part.arrival += 1;
         let arrival = part.arrival;
-        let Some(slot) = self.wake(partition, hash, &message.target) else {
-            self.stats.unserved += 1;
-            self.put_pending(partition, &message.target, arrival, &message);
-            return;
+        let slot = match self.activations.find(hash, &message.target) {
+            Some(slot) => slot,
+            None if !self.is_served(&message.target) => {
+                self.stats.unserved += 1;
+                self.put_pending(partition, &message.target, arrival, &message);
+                return;
+            }
+            None if !self.may_wake() => {
+                self.put_aside(partition, arrival, &message);
+                return;
+            }
+            None => self.wake(partition, hash, &message.target),
         };
         let now_ms = self.now_ms;
         let limits = &self.config.limits;
@@ -59,40 +66,34 @@ impl Shard {
         }
     }
 
-    /// The slot of an address, woken if it sleeps; `None` when nobody serves its type.
-    pub(crate) fn wake(
-        &mut self,
-        partition: Partition,
-        hash: u64,
-        address: &Address,
-    ) -> Option<u32> {
-        if let Some(slot) = self.activations.find(hash, address) {
-            return Some(slot);
-        }
-        if !self.types.get(address.function_type).is_served {
-            return None;
-        }
+    pub(crate) fn is_served(&mut self, address: &Address) -> bool {
+        self.types.get(address.function_type).is_served
+    }
+
+    /// Whether there is memory for one more awake instance. While others wait to be woken by the search
+    /// for their messages, a part is left to them.
+    fn may_wake(&self) -> bool {
+        let max = self.config.limits.memory_bytes_max;
+        let mine = if self.searching > 0 { max / 8 * 7 } else { max };
+        self.activations.memory < mine
+    }
+
+    /// Wakes an address that sleeps.
+    pub(crate) fn wake(&mut self, partition: Partition, hash: u64, address: &Address) -> u32 {
         let mut activation = Activation::new(address.clone(), partition, hash);
         activation.last_used_ms = self.now_ms;
-        if self.may_have_pending(partition, address) {
-            activation.spill = Spill { is_spilled: true, ..Spill::default() };
+        let part = self.parts[usize::from(partition.0)].as_deref();
+        let recovery = &part.expect("the partition is owned").recovery;
+        if !recovery.is_done() {
+            keys::pending_prefix(&mut self.key, partition, address);
+            if recovery.covers(&self.key) {
+                let commit = recovery.commit;
+                activation.spill = Spill { is_spilled: true, commit, ..Spill::default() };
+            }
         }
         let slot = self.activations.insert(activation);
         self.activations.next_id(slot);
-        Some(slot)
-    }
-
-    /// Whether pending messages of the address may be stored that recovery has not come to.
-    fn may_have_pending(&mut self, partition: Partition, address: &Address) -> bool {
-        let index = usize::from(partition.0);
-        let part = self.parts[index].as_deref().expect("the partition is owned");
-        match &part.recovery {
-            Recovery::Done => false,
-            Recovery::Scanning { cursor, .. } => {
-                keys::pending_prefix(&mut self.key, partition, address);
-                self.key.as_slice() >= cursor.as_slice()
-            }
-        }
+        slot
     }
 
     /// Keeps a message in memory; the commit that is open when it came writes it unless it is finished
@@ -125,6 +126,26 @@ impl Shard {
         spill.last = arrival;
         spill.commit = commit;
         self.put_pending(partition, &message.target, arrival, message);
+    }
+
+    /// Leaves a message for a sleeping address to the store: the search for pending messages wakes the
+    /// address when there is room.
+    fn put_aside(&mut self, partition: Partition, arrival: u64, message: &Message) {
+        self.stats.spilled_messages += 1;
+        self.stats.spilled_bytes += message.weight() as u64;
+        self.put_pending(partition, &message.target, arrival, message);
+        if breaks(Breakage::ForgetAside) {
+            return;
+        }
+        let commit = self.scope(partition).number;
+        keys::pending_prefix(&mut self.key, partition, &message.target);
+        let part = self.parts[usize::from(partition.0)].as_deref_mut();
+        let recovery = &mut part.expect("the partition is owned").recovery;
+        recovery.put_aside(&self.key, commit);
+        if recovery.is_done() {
+            self.searching += 1;
+            self.queue_search(partition);
+        }
     }
 
     pub(crate) fn put_pending(

@@ -97,7 +97,7 @@ pub(crate) struct Flags {
 }
 
 /// Bytes accounted for an activation without its mailbox and state: the struct and its index entry.
-pub(crate) const ACTIVATION_BYTES: usize = size_of::<Activation>() + 32;
+pub const ACTIVATION_BYTES: usize = size_of::<Activation>() + 32;
 
 impl Activation {
     pub(crate) fn new(address: Address, partition: Partition, hash: u64) -> Self {

@@ -32,6 +32,8 @@ pub enum Breakage {
     RetryTogether,
     /// An egress record that was left to the store is not looked for.
     ForgetEgress,
+    /// A message put aside for want of memory is not looked for.
+    ForgetAside,
 }
 
 #[cfg(feature = "breakages")]

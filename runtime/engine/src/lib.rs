@@ -40,6 +40,7 @@ mod timers;
 mod types;
 
 pub use action::{Action, EgressOut, GetFor, ScanFor, ScanRange, TokenRow};
+pub use activation::ACTIVATION_BYTES;
 pub use channel::{Frame, FrameBody};
 pub use commit::{Commit, Fence, Op, OpBuffer, Opened, PartMeta, Trim};
 pub use event::{Completed, Event, InvocationId, SubmitToken};

@@ -45,7 +45,7 @@ impl PartitionState {
             channels: (0..partitions).map(|_| None).collect(),
             egress: BTreeMap::new(),
             timers: Timers::default(),
-            recovery: Recovery::Scanning { cursor: Vec::new(), is_loading: false },
+            recovery: Recovery::default(),
         }
     }
 
@@ -58,15 +58,72 @@ impl PartitionState {
     }
 }
 
-/// How far the search for addresses with pending messages has come.
-#[derive(Debug)]
-pub(crate) enum Recovery {
-    /// Addresses whose key is at or above the cursor may have pending messages that nobody has read.
-    Scanning {
-        cursor: Vec<u8>,
-        is_loading: bool,
-    },
+/// The search for sleeping addresses with pending messages: those that a crash left, and those of
+/// messages put aside since, when there was no memory to wake their addresses.
+#[derive(Debug, Default)]
+pub(crate) struct Recovery {
+    pub(crate) step: SearchStep,
+    /// What the search is going through.
+    pub(crate) round: Option<Round>,
+    /// Messages put aside that the next round has to find.
+    pub(crate) aside: Option<Span>,
+    /// The commit that holds the last message put aside.
+    pub(crate) commit: u64,
+}
+
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) enum SearchStep {
+    /// Nothing to look for.
+    #[default]
     Done,
+    /// Listed among the partitions that wait for room.
+    Queued,
+    /// Waits until the messages put aside can be read.
+    Awaiting,
+    Loading,
+}
+
+/// Addresses with `cursor <= key < end` have not been looked at.
+#[derive(Debug)]
+pub(crate) struct Round {
+    pub(crate) cursor: Vec<u8>,
+    pub(crate) end: Vec<u8>,
+    /// Rows to read next.
+    pub(crate) rows: usize,
+    /// The one that finds what the last life left.
+    pub(crate) is_first: bool,
+}
+
+/// From the lowest to the highest address, by the prefix of its pending messages.
+#[derive(Clone, Debug)]
+pub(crate) struct Span {
+    pub(crate) low: Vec<u8>,
+    pub(crate) high: Vec<u8>,
+}
+
+impl Recovery {
+    /// Whether nothing is left to find.
+    pub(crate) fn is_done(&self) -> bool {
+        self.step == SearchStep::Done
+    }
+
+    /// Whether the search may still find messages with this prefix.
+    pub(crate) fn covers(&self, prefix: &[u8]) -> bool {
+        let is_ahead = |round: &Round| *round.cursor <= *prefix && *prefix < *round.end;
+        let is_aside = |span: &Span| *span.low <= *prefix && *prefix <= *span.high;
+        self.round.as_ref().is_some_and(is_ahead) || self.aside.as_ref().is_some_and(is_aside)
+    }
+
+    /// A message with this prefix was put aside into the commit.
+    pub(crate) fn put_aside(&mut self, prefix: &[u8], commit: u64) {
+        self.commit = commit;
+        match &mut self.aside {
+            None => self.aside = Some(Span { low: prefix.to_vec(), high: prefix.to_vec() }),
+            Some(span) if *prefix < *span.low => span.low = prefix.to_vec(),
+            Some(span) if *prefix > *span.high => span.high = prefix.to_vec(),
+            Some(_) => {}
+        }
+    }
 }
 
 /// Unconfirmed records of one egress queue.

@@ -54,6 +54,7 @@ impl Shard {
             match self.scopes[index].awaiting.pop_front() {
                 Some((_, Awaiting::Mail(id))) => self.resume(id),
                 Some((_, Awaiting::Timers(partition))) => self.scan_timers(partition),
+                Some((_, Awaiting::Recovery(partition))) => self.search(partition),
                 Some((_, Awaiting::Egress(partition, outbox))) => {
                     self.resume_egress(partition, &outbox);
                 }

@@ -15,7 +15,7 @@ use crate::scope::Awaiting;
 use crate::shard::Shard;
 
 /// Least of its spilled messages that an address reads back at once, however many others do, in bytes.
-const MAIL_SHARE_BYTES_MIN: usize = 8 << 10;
+pub(crate) const MAIL_SHARE_BYTES_MIN: usize = 8 << 10;
 
 /// How long handshakes that do not answer hold up the other addresses of their type.
 const HANDSHAKE_GATE_MS: u64 = 1_000;

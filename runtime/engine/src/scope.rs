@@ -58,6 +58,7 @@ pub(crate) enum Awaiting {
     Mail(InvocationId),
     Egress(Partition, Arc<str>),
     Timers(Partition),
+    Recovery(Partition),
 }
 
 #[derive(Debug)]

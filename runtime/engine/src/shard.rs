@@ -76,6 +76,9 @@ pub struct Shard {
     pub(crate) in_flight: usize,
     /// Activations woken by recovery that have not caught up.
     pub(crate) recovering: usize,
+    /// Partitions with pending messages to look for, and those among them that wait for room.
+    pub(crate) searching: usize,
+    pub(crate) searches: VecDeque<Partition>,
     /// Blocked activations, by when they are tried again.
     pub(crate) retries: BTreeSet<(u64, u32, u32)>,
     /// Partitions, by when their next delayed message is due.
@@ -109,6 +112,8 @@ impl Shard {
             ready: VecDeque::new(),
             in_flight: 0,
             recovering: 0,
+            searching: 0,
+            searches: VecDeque::new(),
             retries: BTreeSet::new(),
             due: BTreeSet::new(),
             handshake_gates: VecDeque::new(),
@@ -172,6 +177,7 @@ impl Shard {
         self.retry_due();
         self.fire_due();
         self.sweep();
+        self.search_more();
     }
 
     /// When [`Shard::advance`] has to be called next, at the latest.
@@ -238,7 +244,7 @@ impl Shard {
     /// Whether recovery has found every address with pending messages.
     #[must_use]
     pub fn is_recovered(&self) -> bool {
-        self.parts.iter().flatten().all(|part| part.is_recovered())
+        self.searching == 0
     }
 
     pub(crate) fn part(&mut self, partition: Partition) -> &mut PartitionState {

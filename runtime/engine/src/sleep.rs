@@ -29,8 +29,12 @@ impl Shard {
         }
     }
 
-    /// When the sweep has to move on: only while instances are awake.
+    /// When the sweep has to move on: only while instances are awake, and soon when others wait for
+    /// their room.
     pub(crate) fn next_sweep_ms(&self) -> Option<u64> {
+        if !self.searches.is_empty() {
+            return Some(self.swept_ms + SWEEP_INTERVAL_MS);
+        }
         (self.activations.len() > 0).then_some(self.swept_ms + SWEEP_PAUSE_MS)
     }
 

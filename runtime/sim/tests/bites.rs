@@ -37,4 +37,5 @@ finds! {
     sleep_before_the_last_write_is_readable: SleepEarly,
     a_failed_batch_tried_again_as_one: RetryTogether,
     egress_records_left_in_the_store: ForgetEgress,
+    messages_put_aside_and_not_looked_for: ForgetAside,
 }

@@ -2,6 +2,7 @@
 //! has the rest.
 
 mod arriving;
+mod bounds;
 mod leaving;
 mod rig;
 

@@ -7,7 +7,7 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use dormouse_engine::{
     Action, Catalog, Commit, Completed, Declared, Event, Fence, Frame, FrameBody, InvocationId,
-    Limits, Op, Opened, Scoping, Shard, ShardConfig, SubmitToken, keys,
+    Limits, Op, Opened, ScanFor, Scoping, Shard, ShardConfig, SubmitToken, keys,
 };
 use dormouse_protocol::{
     Address, Delayed, Effects, EgressRecord, Expiration, FunctionType, Invocation, InvokeError,
@@ -22,8 +22,17 @@ pub(crate) struct Rig {
     appended: u64,
     calls: VecDeque<(InvocationId, Invocation)>,
     reads: VecDeque<Action>,
+    /// Scans that were answered.
+    pub(crate) scans: Vec<Scanned>,
     text: String,
     pub(crate) now_ms: u64,
+}
+
+/// A scan, the key from which it read, and how many rows it was given.
+pub(crate) struct Scanned {
+    pub(crate) purpose: ScanFor,
+    pub(crate) from: Vec<u8>,
+    pub(crate) rows: usize,
 }
 
 /// What a rig is made of.
@@ -165,6 +174,7 @@ impl Rig {
             appended: 0,
             calls: VecDeque::new(),
             reads: VecDeque::new(),
+            scans: Vec::new(),
             text: String::new(),
             now_ms: 1_000,
         };
@@ -222,6 +232,13 @@ impl Rig {
         self.end(Err(InvokeError::new("no")));
     }
 
+    /// Every call gets an empty answer.
+    pub(crate) fn done_all(&mut self) {
+        while !self.calls.is_empty() {
+            self.done(answer());
+        }
+    }
+
     fn end(&mut self, result: Result<Completed, InvokeError>) {
         let (id, _) = self.calls.pop_front().expect("a call waits");
         self.handle(Event::Done { id, result });
@@ -276,13 +293,16 @@ impl Rig {
                     Event::Got { purpose, values }
                 }
                 Action::Scan { purpose, range } => {
-                    let all = self.rows.range(range.from..range.to);
+                    let all = self.rows.range(range.from.clone()..range.to);
                     let mut rows: Vec<_> = all
                         .take(range.rows_max + 1)
                         .map(|(key, value)| (key.clone().into(), value.clone()))
                         .collect();
                     let more = rows.len() > range.rows_max;
                     rows.truncate(range.rows_max);
+                    let scanned =
+                        Scanned { purpose: purpose.clone(), from: range.from, rows: rows.len() };
+                    self.scans.push(scanned);
                     Event::Scanned { purpose, rows, more }
                 }
                 other => panic!("not a read: {other:?}"),

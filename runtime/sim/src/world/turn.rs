@@ -1,6 +1,6 @@
 //! One turn of a shard, as its driver takes it: time, events, actions, seal.
 
-use dormouse_engine::{Completed, Event};
+use dormouse_engine::{ACTIVATION_BYTES, Completed, Event};
 
 use super::{Item, World};
 
@@ -108,6 +108,11 @@ impl World {
         let (awake, memory) = (slot.shard.awake(), slot.shard.memory_bytes());
         if awake == 0 && memory != 0 {
             return Err(format!("shard {shard}: nobody is awake and {memory} bytes are held"));
+        }
+        // The last one woken found memory below the bound.
+        if awake > limits.memory_bytes_max / ACTIVATION_BYTES + 1 {
+            let max = limits.memory_bytes_max;
+            return Err(format!("shard {shard}: {awake} instances are awake within {max} bytes"));
         }
         let held = slot.shard.stats().mailbox_messages;
         if held > (awake * limits.mailbox_len_max * 2) as u64 {

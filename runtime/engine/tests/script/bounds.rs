@@ -1,0 +1,154 @@
+//! At the bounds: what waits in the store when memory is full, and what finding it again costs.
+
+use dormouse_engine::{ACTIVATION_BYTES, Limits, ScanFor, keys};
+use dormouse_protocol::Partition;
+use expect_test::expect;
+
+use crate::rig::{Rig, Setup, address, answer};
+use crate::{bounded, check, wake};
+
+/// Memory for at most `awake` instances, which sleep as soon as they may.
+fn memory_for(awake: usize) -> Limits {
+    Limits { memory_bytes_max: awake * ACTIVATION_BYTES, idle_ms: 0, ..Limits::default() }
+}
+
+#[test]
+fn a_sleeping_address_is_not_woken_when_memory_is_full() {
+    let mut rig = bounded(memory_for(1));
+    rig.submit("count/a", "one");
+    rig.read();
+    rig.say("-- full");
+    rig.submit("count/b", "x");
+    rig.submit("count/b", "y");
+    assert_eq!(rig.shard.awake(), 1);
+    assert_eq!(rig.shard.stats().spilled_messages, 2);
+    rig.append();
+    rig.advance(10);
+    rig.read();
+    check(
+        &mut rig,
+        &expect![[r#"
+            get 1 of State { id: InvocationId { slot: 0, generation: 2 }, first: 0 }
+            call count/a with [one] state [None]
+            -- full
+            commit 1: +pending(b 2) +pending(b 3) +pending(a 1)
+        "#]],
+    );
+    rig.done(answer());
+    rig.append();
+    rig.say("-- room");
+    let wake_ms = rig.shard.next_wake_ms();
+    assert_eq!(wake_ms, Some(rig.now_ms + 10), "the sweep comes soon");
+    rig.advance(10);
+    rig.advance(10);
+    rig.say("-- a third one is behind those two");
+    rig.submit("count/b", "z");
+    rig.read();
+    rig.append();
+    rig.read();
+    assert_eq!(rig.shard.awake(), 1);
+    assert_eq!(rig.shard.stats().spilled_messages, 0);
+    check(
+        &mut rig,
+        &expect![[r#"
+            commit 2: -pending(a 1)
+            -- room
+            scan Recovery { partition: Partition(0) }
+            -- a third one is behind those two
+            commit 3: +pending(b 4)
+            scan Mail { id: InvocationId { slot: 0, generation: 5 } }
+            get 1 of State { id: InvocationId { slot: 0, generation: 6 }, first: 0 }
+            call count/b with [x y z] state [None]
+        "#]],
+    );
+}
+
+#[test]
+fn what_was_put_aside_is_read_when_its_commit_is_readable() {
+    let mut rig = bounded(memory_for(1));
+    wake(&mut rig, "count/a");
+    rig.submit("count/b", "one");
+    rig.advance(10);
+    rig.advance(10);
+    rig.read();
+    rig.say("-- nothing to read before the commit");
+    rig.append();
+    rig.read();
+    check(
+        &mut rig,
+        &expect![[r#"
+            -- nothing to read before the commit
+            commit 2: +pending(b 2)
+            scan Recovery { partition: Partition(0) }
+            scan Mail { id: InvocationId { slot: 0, generation: 5 } }
+            get 1 of State { id: InvocationId { slot: 0, generation: 6 }, first: 0 }
+            call count/b with [one] state [None]
+        "#]],
+    );
+}
+
+#[test]
+fn many_sleepers_with_messages_are_found_by_few_scans() {
+    const ADDRESSES: usize = 5_000;
+    let mut rig = bounded(Limits { recovering_max: 64, ..memory_for(1_000) });
+    for round in 0..2 {
+        for index in 0..ADDRESSES {
+            rig.submit(&format!("count/{index}"), &round.to_string());
+        }
+    }
+    while rig.shard.stats().messages_finished < 2 * ADDRESSES as u64 {
+        rig.read();
+        rig.done_all();
+        rig.append();
+        rig.advance(10);
+        assert!(rig.shard.awake() <= 1_000);
+    }
+    rig.read();
+    rig.advance(10);
+    assert!(rig.shard.is_recovered());
+    let (scans, rows) = searched(&rig);
+    assert!(rows <= ADDRESSES * 4, "{rows} rows were read in {scans} scans to find {ADDRESSES}");
+    assert!(scans <= ADDRESSES / 2, "{scans} scans");
+}
+
+/// Scans that looked for addresses with pending messages, and the rows that they were given.
+fn searched(rig: &Rig) -> (usize, usize) {
+    let is_search = |purpose: &ScanFor| matches!(purpose, ScanFor::Recovery { .. });
+    let searches = rig.scans.iter().filter(|scan| is_search(&scan.purpose));
+    searches.fold((0, 0), |(scans, rows), scan| (scans + 1, rows + scan.rows))
+}
+
+#[test]
+fn only_the_first_messages_of_an_address_are_read_to_find_it() {
+    let mut before = Rig::new();
+    for (target, count) in [("a", 5_000), ("b", 1), ("c", 5_000), ("d", 5_000), ("e", 1)] {
+        for _ in 0..count {
+            before.submit(&format!("count/{target}"), "old");
+        }
+    }
+    before.append();
+    let rows = std::mem::take(&mut before.rows);
+    let mut rig = Rig::with(Setup { rows, is_known: true, ..Setup::default() });
+    rig.read();
+    assert!(rig.shard.is_recovered());
+    assert_eq!(rig.shard.awake(), 5);
+    let (scans, rows) = searched(&rig);
+    assert!(rows <= 40, "{rows} rows in {scans} scans");
+    let first = &rig.scans[1];
+    assert_eq!(first.from, keys::space_prefix(keys::SPACE_PENDING, Partition(0)));
+}
+
+#[test]
+fn a_message_put_aside_is_looked_for_at_its_own_key() {
+    let mut rig = bounded(memory_for(1));
+    wake(&mut rig, "count/a");
+    rig.submit("count/m", "one");
+    rig.append();
+    rig.advance(10);
+    rig.advance(10);
+    rig.read();
+    let mut prefix = Vec::new();
+    keys::pending_prefix(&mut prefix, Partition(0), &address("count/m"));
+    assert_eq!(rig.scans[0].from, prefix, "not from the start of the space");
+    assert_eq!(searched(&rig), (1, 1));
+}
