@@ -13,7 +13,8 @@ pub struct Limits {
     pub batch_bytes_max: usize,
     /// Invocations under way at once.
     pub in_flight_max: usize,
-    /// First invocations under way at once for a type whose states are not known yet.
+    /// First invocations under way at once for a type whose states are not known yet; doubled after each
+    /// second in which none has answered.
     pub handshakes_max: usize,
     /// Rounds in which a function may ask for states without naming a new one.
     pub handshake_rounds_max: u32,

@@ -53,12 +53,12 @@ impl Shard {
             return;
         }
         if !known.is_known {
-            if known.handshakes >= self.config.limits.handshakes_max {
+            if known.handshakes >= known.handshakes_max(self.config.limits.handshakes_max) {
                 activation.phase = Phase::Queued;
                 known.waiting.push_back(id);
                 return;
             }
-            if known.handshakes == 0 {
+            if !std::mem::replace(&mut known.has_gate, true) {
                 let gate = (self.now_ms + HANDSHAKE_GATE_MS, function_type);
                 self.handshake_gates.push_back(gate);
             }
@@ -309,7 +309,8 @@ impl Shard {
         }
     }
 
-    /// Handshakes that take long no longer hold up the other addresses of their type.
+    /// Handshakes that take long no longer hold up the other addresses of their type: twice as many may
+    /// ask as well.
     pub(crate) fn open_handshake_gates(&mut self) {
         while let Some((at_ms, function_type)) = self.handshake_gates.front().copied() {
             if at_ms > self.now_ms {
@@ -317,9 +318,12 @@ impl Shard {
             }
             self.handshake_gates.pop_front();
             let known = self.types.get(function_type);
+            known.has_gate = false;
             if !known.is_known && known.handshakes > 0 {
                 known.handshakes = 0;
-                self.resume_waiting(function_type, self.config.limits.handshakes_max);
+                known.gates_opened += 1;
+                let count = known.handshakes_max(self.config.limits.handshakes_max);
+                self.resume_waiting(function_type, count);
             }
         }
     }

@@ -83,7 +83,7 @@ pub struct Shard {
     pub(crate) retries: BTreeSet<(u64, u32, u32)>,
     /// Partitions, by when their next delayed message is due.
     pub(crate) due: BTreeSet<(u64, Partition)>,
-    /// When handshakes that hang stop holding up others: (time, function type index).
+    /// When handshakes that hang stop holding up others, at most one entry for each type: (time, type).
     pub(crate) handshake_gates: VecDeque<(u64, dormouse_protocol::FunctionType)>,
     /// When the sweep came by last.
     pub(crate) swept_ms: u64,

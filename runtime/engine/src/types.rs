@@ -8,6 +8,9 @@ use dormouse_protocol::{FunctionType, StateSpec};
 
 use crate::event::InvocationId;
 
+/// Doublings of the number of handshakes under way: beyond any bound of invocations in flight.
+const GATE_DOUBLINGS_MAX: u32 = 24;
+
 /// What the application says of a function type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Declared {
@@ -30,6 +33,10 @@ pub(crate) struct TypeState {
     pub(crate) is_known: bool,
     /// Invocations under way that will tell.
     pub(crate) handshakes: usize,
+    /// Has its one entry among the shard's handshake gates.
+    pub(crate) has_gate: bool,
+    /// How often handshakes took too long: each time twice as many may be under way.
+    pub(crate) gates_opened: u32,
     /// Activations that wait to be told.
     pub(crate) waiting: VecDeque<InvocationId>,
 }
@@ -62,7 +69,20 @@ impl Types {
 impl TypeState {
     fn new(is_served: bool, specs: Vec<StateSpec>, is_known: bool) -> Self {
         let specs = specs.into();
-        Self { is_served, specs, is_known, handshakes: 0, waiting: VecDeque::new() }
+        Self {
+            is_served,
+            specs,
+            is_known,
+            handshakes: 0,
+            has_gate: false,
+            gates_opened: 0,
+            waiting: VecDeque::new(),
+        }
+    }
+
+    /// How many handshakes may be under way: `first` of them, doubled each time they took too long.
+    pub(crate) fn handshakes_max(&self, first: usize) -> usize {
+        first.saturating_mul(1 << self.gates_opened.min(GATE_DOUBLINGS_MAX))
     }
 
     /// Adds the states that are new. The number added, or why they contradict what is known.

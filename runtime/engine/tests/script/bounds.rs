@@ -1,6 +1,7 @@
 //! At the bounds: what waits in the store when memory is full, and what finding it again costs.
 
-use dormouse_engine::{ACTIVATION_BYTES, Limits, ScanFor, keys};
+use dormouse_engine::keys::{self, Key};
+use dormouse_engine::{ACTIVATION_BYTES, Limits, ScanFor};
 use dormouse_protocol::Partition;
 use expect_test::expect;
 
@@ -151,4 +152,113 @@ fn a_message_put_aside_is_looked_for_at_its_own_key() {
     keys::pending_prefix(&mut prefix, Partition(0), &address("count/m"));
     assert_eq!(rig.scans[0].from, prefix, "not from the start of the space");
     assert_eq!(searched(&rig), (1, 1));
+}
+
+#[test]
+fn twice_as_many_ask_after_each_second_without_an_answer_and_all_go_on_after_the_first() {
+    let mut rig = bounded(Limits { handshakes_max: 1, ..Limits::default() });
+    for id in 'a'..='l' {
+        rig.submit(&format!("learn/{id}"), "x");
+    }
+    rig.say("-- a second");
+    rig.advance(1_000);
+    rig.say("-- and another");
+    rig.advance(1_000);
+    rig.say("-- the first answer");
+    rig.done(answer());
+    check(
+        &mut rig,
+        &expect![[r#"
+        call learn/a with [x] state []
+        -- a second
+        call learn/b with [x] state []
+        call learn/c with [x] state []
+        -- and another
+        call learn/d with [x] state []
+        call learn/e with [x] state []
+        call learn/f with [x] state []
+        call learn/g with [x] state []
+        -- the first answer
+        call learn/h with [x] state []
+        call learn/i with [x] state []
+        call learn/j with [x] state []
+        call learn/k with [x] state []
+        call learn/l with [x] state []
+    "#]],
+    );
+}
+
+#[test]
+fn a_type_has_one_gate_however_often_its_first_calls_fail() {
+    let mut rig = bounded(Limits { handshakes_max: 1, ..Limits::default() });
+    for id in ["a", "b", "c"] {
+        rig.submit(&format!("learn/{id}"), "x");
+        rig.fails();
+        rig.advance(100);
+    }
+    rig.submit("learn/d", "hangs");
+    for id in 'e'..='l' {
+        rig.submit(&format!("learn/{id}"), "waits");
+    }
+    rig.text();
+    rig.say("-- a second after the first of all");
+    rig.advance(700);
+    rig.say("-- a second after those that failed");
+    rig.advance(200);
+    check(
+        &mut rig,
+        &expect![[r#"
+        -- a second after the first of all
+        call learn/e with [waits] state []
+        call learn/f with [waits] state []
+        -- a second after those that failed
+    "#]],
+    );
+}
+
+#[test]
+fn delayed_messages_are_read_from_where_the_last_one_fired() {
+    let limits = || Limits { timers_near_max: 4, ..Limits::default() };
+    let mut rig = bounded(limits());
+    wake(&mut rig, "count/a");
+    rig.submit("count/a", "one");
+    let sends = (1..=20).fold(answer(), |all, n| all.delay(n * 10, "count/b", "later", None));
+    rig.done(sends);
+    rig.append();
+    // Half of them fire, a few at a time: each scan goes on where the last one ended.
+    for _ in 0..10 {
+        rig.advance(10);
+        rig.read();
+        rig.done_all();
+        rig.append();
+    }
+    let read = timers_read(&rig);
+    assert!(read.len() >= 3, "{read:?}");
+    assert!(read.is_sorted() && read[0] > 1_000, "{read:?}");
+    // Another life begins behind the last one that fired, and has the other half before it.
+    let rows = std::mem::take(&mut rig.rows);
+    let setup = Setup { rows, is_known: true, limits: limits(), ..Setup::default() };
+    let mut rig = Rig::with(setup);
+    rig.read();
+    assert_eq!(timers_read(&rig)[0], 1_100);
+    for _ in 0..20 {
+        rig.advance(10);
+        rig.read();
+        rig.done_all();
+        rig.append();
+    }
+    assert_eq!(rig.shard.stats().delayed_fired, 10);
+    let read = timers_read(&rig);
+    assert!(read.is_sorted() && read.len() >= 3, "{read:?}");
+}
+
+/// The due times from which scans for delayed messages have read.
+fn timers_read(rig: &Rig) -> Vec<u64> {
+    let is_timers = |purpose: &ScanFor| matches!(purpose, ScanFor::Timers { .. });
+    let scans = rig.scans.iter().filter(|scan| is_timers(&scan.purpose));
+    let due = scans.map(|scan| match keys::parse(&scan.from).expect("a whole key").1 {
+        Key::Due { due_ms, .. } => due_ms,
+        other => panic!("{other:?}"),
+    });
+    due.collect()
 }
