@@ -162,7 +162,8 @@ impl Shard {
         channel.trim(taken);
         channel.sent = channel.sent.max(taken);
         let trim = Trim { from: sender, to: receiver, upto: taken };
-        self.scope(sender).open.trims.push(trim);
+        let now_ms = self.now_ms;
+        self.scope(sender).open.trim(trim, now_ms);
         self.load_outbox(sender, receiver);
     }
 
@@ -198,7 +199,8 @@ impl Shard {
             if taken > channel.trimmed {
                 channel.trim(taken);
                 let trim = Trim { from: sender, to: receiver, upto: taken };
-                self.scope(sender).open.trims.push(trim);
+                let now_ms = self.now_ms;
+                self.scope(sender).open.trim(trim, now_ms);
             }
         }
         let channel = self.channel(sender, receiver);

@@ -11,6 +11,10 @@ use crate::channel::Frame;
 use crate::commit::{OpBuffer, Trim};
 use crate::event::InvocationId;
 
+/// Trims that wait for a commit with something else in it, and for how long, in milliseconds.
+const TRIMS_MAX: usize = 1_024;
+const TRIMS_PAUSE_MS: u64 = 100;
+
 /// How partitions share commits.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Scoping {
@@ -38,6 +42,8 @@ pub(crate) struct OpenCommit {
     /// Partitions whose delayed messages have fired.
     pub(crate) fired: Vec<Partition>,
     pub(crate) trims: Vec<Trim>,
+    /// When trims that no other effect has taken along are sealed by themselves.
+    pub(crate) trims_at_ms: Option<u64>,
     /// May leave when the commit is durable.
     pub(crate) releases: Vec<Action>,
 }
@@ -97,13 +103,27 @@ impl OpenCommit {
         !(self.releases.is_empty() && self.sends.is_empty() && self.marks.is_empty())
     }
 
-    /// Whether there is anything to hand to the store.
+    /// Notes that entries of an outbox are confirmed.
+    pub(crate) fn trim(&mut self, trim: Trim, now_ms: u64) {
+        self.trims_at_ms.get_or_insert(now_ms + TRIMS_PAUSE_MS);
+        match self.trims.last_mut() {
+            Some(last) if (last.from, last.to) == (trim.from, trim.to) => last.upto = trim.upto,
+            _ => self.trims.push(trim),
+        }
+    }
+
+    /// Whether trims have to be sealed though nothing else is there: nobody waits for them, but what
+    /// they free should not stay for long.
+    pub(crate) fn has_due_trims(&self, now_ms: u64) -> bool {
+        self.trims.len() >= TRIMS_MAX || self.trims_at_ms.is_some_and(|at_ms| at_ms <= now_ms)
+    }
+
+    /// Whether there is anything to hand to the store but trims, which can wait.
     pub(crate) fn is_empty(&self) -> bool {
         self.ops.is_empty()
             && self.parts.is_empty()
             && self.inputs.is_empty()
             && self.dirty.is_empty()
-            && self.trims.is_empty()
             && self.releases.is_empty()
     }
 }

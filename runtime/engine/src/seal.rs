@@ -19,7 +19,8 @@ impl Shard {
         for index in 0..self.scopes.len() {
             let scope = &self.scopes[index];
             let has_place = scope.in_flight.len() < self.config.limits.commits_in_flight_max;
-            if has_place && !scope.open.is_empty() {
+            let is_due = !scope.open.is_empty() || scope.open.has_due_trims(self.now_ms);
+            if has_place && is_due {
                 self.seal_scope(index);
             }
         }

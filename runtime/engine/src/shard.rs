@@ -186,7 +186,10 @@ impl Shard {
         let retry = self.retries.first().map(|(at, _, _)| *at);
         let due = self.due.first().map(|(at, _)| *at);
         let gate = self.handshake_gates.front().map(|(at, _)| *at);
-        [retry, due, gate, self.next_sweep_ms()].into_iter().flatten().min()
+        let places = self.config.limits.commits_in_flight_max;
+        let may_seal = self.scopes.iter().filter(|scope| scope.in_flight.len() < places);
+        let trims = may_seal.filter_map(|scope| scope.open.trims_at_ms).min();
+        [retry, due, gate, trims, self.next_sweep_ms()].into_iter().flatten().min()
     }
 
     /// Whether invocations are under way, so that a stop should wait for them.
@@ -195,7 +198,8 @@ impl Shard {
         self.in_flight
     }
 
-    /// Whether everything sealed has become durable and nothing waits to be sealed.
+    /// Whether everything sealed has become durable and nothing but trims waits to be sealed: a start
+    /// finds out again what is confirmed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
         self.scopes.iter().all(|scope| scope.in_flight.is_empty() && scope.open.is_empty())

@@ -1,8 +1,8 @@
 //! At the bounds: what waits in the store when memory is full, and what finding it again costs.
 
 use dormouse_engine::keys::{self, Key};
-use dormouse_engine::{ACTIVATION_BYTES, Limits, ScanFor};
-use dormouse_protocol::Partition;
+use dormouse_engine::{ACTIVATION_BYTES, Event, Frame, FrameBody, Limits, ScanFor};
+use dormouse_protocol::{Partition, partition_of};
 use expect_test::expect;
 
 use crate::rig::{Rig, Setup, address, answer};
@@ -261,4 +261,59 @@ fn timers_read(rig: &Rig) -> Vec<u64> {
         other => panic!("{other:?}"),
     });
     due.collect()
+}
+
+/// A shard with partition 0 of three, an instance awake in it, and addresses in the other two.
+fn sender() -> (Rig, String, [String; 2]) {
+    let place = |text: &str| partition_of(&address(text), 3).0;
+    let find = |partition| {
+        let names = (0..).map(|n| format!("count/n{n}"));
+        names.into_iter().find(|text| place(text) == partition).expect("ids are spread")
+    };
+    let mut rig = Rig::with(Setup { partitions: 3, owned: vec![0], ..Setup::default() });
+    let near = find(0);
+    wake(&mut rig, &near);
+    (rig, near, [find(1), find(2)])
+}
+
+fn confirm(rig: &mut Rig, receiver: u16, taken: u64) {
+    let body = FrameBody::Confirm { epoch: 1, taken };
+    rig.handle(Event::Frame(Frame { from: Partition(receiver), to: Partition(0), body }));
+}
+
+#[test]
+fn confirmations_ride_on_the_commits_of_messages() {
+    const MESSAGES: u64 = 100;
+    let (mut rig, near, [far, _]) = sender();
+    let before = rig.shard.stats().commits;
+    for number in 1..=MESSAGES {
+        rig.submit(&near, "one");
+        rig.done(answer().send(&far, "x"));
+        rig.append();
+        confirm(&mut rig, 1, number);
+        rig.append();
+    }
+    assert_eq!(rig.shard.stats().commits - before, MESSAGES, "one for each message");
+    assert_eq!(rig.trims, MESSAGES - 1, "the last confirmation waits");
+    assert_eq!(rig.shard.next_wake_ms(), Some(rig.now_ms + 100));
+    rig.advance(100);
+    rig.append();
+    assert_eq!(rig.trims, MESSAGES);
+}
+
+#[test]
+fn confirmations_that_wait_are_sealed_when_they_are_many() {
+    let (mut rig, near, far) = sender();
+    rig.submit(&near, "one");
+    let sends = (0..1_024).fold(answer(), |all, n| all.send(&far[n % 2], "x"));
+    rig.done(sends);
+    rig.append();
+    for number in 1..=512 {
+        confirm(&mut rig, 1, number);
+        rig.append();
+        assert_eq!(rig.trims, 0);
+        confirm(&mut rig, 2, number);
+        rig.append();
+    }
+    assert_eq!(rig.trims, 1_024);
 }

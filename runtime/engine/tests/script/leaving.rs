@@ -33,7 +33,6 @@ fn messages_leave_in_the_order_sent_when_their_commit_is_appended() {
         frame 0>1 opens after 0 [x y]
         commit 3: +outbox(1 3) -pending(n1 3) -pending(n1 4) +head(1)
         frame 0>1 after 2 [z]
-        commit 4: 
     "#]],
     );
 }

@@ -24,6 +24,8 @@ pub(crate) struct Rig {
     reads: VecDeque<Action>,
     /// Scans that were answered.
     pub(crate) scans: Vec<Scanned>,
+    /// Confirmed outbox entries of which the store was told, by commits.
+    pub(crate) trims: u64,
     text: String,
     pub(crate) now_ms: u64,
 }
@@ -175,6 +177,7 @@ impl Rig {
             calls: VecDeque::new(),
             reads: VecDeque::new(),
             scans: Vec::new(),
+            trims: 0,
             text: String::new(),
             now_ms: 1_000,
         };
@@ -274,6 +277,7 @@ impl Rig {
                 }
             }
         }
+        self.trims += commit.trims.len() as u64;
         self.appended = commit.number;
         self.handle(Event::Appended { scope, number: commit.number });
     }
