@@ -55,7 +55,9 @@ impl Shard {
         let overflows = activation.mailbox.len() >= limits.mailbox_len_max
             || (has_mail && activation.mailbox_bytes >= limits.mailbox_bytes_max)
             || (is_full && is_busy);
-        let is_behind = activation.spill.is_spilled && !breaks(Breakage::PendingAfterNew);
+        let is_behind = activation.spill.is_spilled
+            && !activation.is_reading_all()
+            && !breaks(Breakage::PendingAfterNew);
         if is_behind || overflows {
             self.spill(slot, arrival, &message);
         } else {

@@ -53,7 +53,8 @@ pub(crate) struct Spill {
     /// The last one put, and the commit that holds it.
     pub(crate) last: u64,
     pub(crate) commit: u64,
-    /// `last` when the present scan was asked for, if all up to it was readable then.
+    /// `last` when the present scan was asked for, if all up to it was readable then: the scan ends
+    /// there.
     pub(crate) asked: Option<u64>,
 }
 
@@ -133,6 +134,12 @@ impl Activation {
             && !self.flags.has_input
             && !self.flags.is_dirty
             && (self.last_write <= visible || breaks(Breakage::SleepEarly))
+    }
+
+    /// Whether all messages that are only in the store are being read: new ones may wait behind them in
+    /// the mailbox, which is empty until then.
+    pub(crate) fn is_reading_all(&self) -> bool {
+        self.phase == Phase::LoadingMail && self.spill.asked == Some(self.spill.last)
     }
 
     pub(crate) fn push(&mut self, entry: Entry) {

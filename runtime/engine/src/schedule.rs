@@ -1,6 +1,8 @@
 //! From a message that waits to an invocation: mail and state are read if need be, a place among the
 //! invocations in flight is taken, and the batch goes out with the state as it is now.
 
+use std::collections::VecDeque;
+
 use bytes::Bytes;
 use dormouse_protocol::{Expiration, Invocation, InvokeError};
 
@@ -147,6 +149,7 @@ impl Shard {
     fn read_mail(&mut self, slot: u32) {
         let partition = self.activations.get(slot).partition;
         let visible = self.scope(partition).visible;
+        let arrived = self.part(partition).arrival;
         let activation = self.activations.get(slot);
         activation.phase = Phase::LoadingMail;
         // What was left to the store in the meantime may not be readable: then this is not all.
@@ -155,7 +158,8 @@ impl Shard {
         let loaded = activation.spill.loaded;
         keys::pending_prefix(&mut self.key, partition, &activation.address);
         let prefix = self.key.clone();
-        let to = keys::prefix_end(&prefix).expect("keys begin with a space below 0xff");
+        // What comes later may wait in the mailbox: it must not be read as well.
+        let to = [prefix.as_slice(), &(arrived + 1).to_be_bytes()].concat();
         let mut from = prefix;
         from.extend_from_slice(&(loaded + 1).to_be_bytes());
         let id = self.activations.next_id(slot);
@@ -182,6 +186,8 @@ impl Shard {
         };
         assert_eq!(activation.phase, Phase::LoadingMail);
         activation.phase = Phase::Idle;
+        let newer = std::mem::take(&mut activation.mailbox);
+        activation.mailbox_bytes = 0;
         let mut weight = 0;
         for (key, value) in rows {
             let (_, Key::Pending { arrival, .. }) = keys::parse(key)? else {
@@ -193,17 +199,46 @@ impl Shard {
             weight += message.weight();
             activation.push(Entry { arrival, is_persisted: true, message: message.into() });
         }
-        if !more && activation.spill.asked == Some(activation.spill.last) {
-            activation.spill.is_spilled = false;
-        }
         self.stats.mailbox_messages += rows.len() as u64;
         self.stats.mailbox_bytes += weight as u64;
         let stats = &mut self.stats;
         stats.spilled_messages = stats.spilled_messages.saturating_sub(rows.len() as u64);
         stats.spilled_bytes = stats.spilled_bytes.saturating_sub(weight as u64);
-        self.activations.reweigh(id.slot, weight, 0);
+        if !more && activation.spill.asked.is_some() {
+            activation.spill.is_spilled = activation.spill.asked != Some(activation.spill.last);
+            for entry in newer {
+                activation.spill.loaded = entry.arrival;
+                activation.push(entry);
+            }
+            self.activations.reweigh(id.slot, weight, 0);
+        } else {
+            self.activations.reweigh(id.slot, weight, 0);
+            self.give_back(id.slot, &newer);
+        }
         self.schedule(id.slot);
         Ok(())
+    }
+
+    /// There is more in the store than was read: what came since goes there too, behind it.
+    fn give_back(&mut self, slot: u32, newer: &VecDeque<Entry>) {
+        let partition = self.activations.get(slot).partition;
+        let number = self.scope(partition).number;
+        let mut weight = 0;
+        for entry in newer {
+            weight += entry.message.weight();
+            let spill = &mut self.activations.get(slot).spill;
+            spill.last = spill.last.max(entry.arrival);
+            let commit = if entry.is_persisted { number - 1 } else { number };
+            spill.commit = spill.commit.max(commit);
+            if !entry.is_persisted {
+                self.put_pending(partition, &entry.message.target, entry.arrival, &entry.message);
+            }
+        }
+        self.stats.mailbox_messages -= newer.len() as u64;
+        self.stats.mailbox_bytes -= weight as u64;
+        self.stats.spilled_messages += newer.len() as u64;
+        self.stats.spilled_bytes += weight as u64;
+        self.activations.reweigh(slot, 0, weight);
     }
 
     /// Sends the next batch; or the same one again, when only its state was incomplete.

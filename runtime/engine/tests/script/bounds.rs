@@ -317,3 +317,84 @@ fn confirmations_that_wait_are_sealed_when_they_are_many() {
     }
     assert_eq!(rig.trims, 1_024);
 }
+
+#[test]
+fn an_address_under_steady_load_leaves_the_store_when_it_has_caught_up() {
+    let mut rig = bounded(Limits { mailbox_len_max: 4, ..Limits::default() });
+    wake(&mut rig, "count/a");
+    for text in ["1", "2", "3", "4", "5", "6", "7"] {
+        rig.submit("count/a", text);
+    }
+    rig.append();
+    rig.done(answer());
+    rig.done(answer());
+    rig.say("-- new ones come while the last ones are read");
+    rig.submit("count/a", "8");
+    rig.append();
+    rig.submit("count/a", "9");
+    rig.read();
+    rig.submit("count/a", "10");
+    rig.say("-- nothing is left in the store that memory does not hold");
+    assert_eq!(rig.shard.stats().spilled_messages, 0);
+    rig.done_all();
+    rig.append();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [1] state [None]
+        commit 2: +pending(a 7) +pending(a 8) +pending(a 2) +pending(a 3) +pending(a 4) +pending(a 5) +pending(a 6)
+        call count/a with [2 3 4 5] state [None]
+        scan Mail { id: InvocationId { slot: 0, generation: 6 } }
+        -- new ones come while the last ones are read
+        commit 3: -pending(a 2) -pending(a 3) -pending(a 4) -pending(a 5) -pending(a 6) +pending(a 9)
+        call count/a with [6 7 8 9] state [None]
+        -- nothing is left in the store that memory does not hold
+        call count/a with [10] state [None]
+        commit 4: -pending(a 7) -pending(a 8) -pending(a 9)
+    "#]],
+    );
+}
+
+#[test]
+fn what_came_during_a_read_goes_behind_what_the_read_did_not_bring() {
+    let mut rig = bounded(Limits { mailbox_len_max: 2, ..Limits::default() });
+    wake(&mut rig, "count/a");
+    for text in ["1", "2", "3", "4", "5", "6", "7"] {
+        rig.submit("count/a", text);
+    }
+    rig.append();
+    rig.done(answer());
+    rig.done(answer());
+    rig.say("-- two of four are read");
+    rig.submit("count/a", "8");
+    rig.append();
+    rig.submit("count/a", "9");
+    rig.read();
+    rig.say("-- the others, and then what came");
+    rig.append();
+    for _ in 0..3 {
+        rig.done_all();
+        rig.read();
+    }
+    rig.append();
+    assert!(rig.rows.is_empty(), "nothing is pending");
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/a with [1] state [None]
+        commit 2: +pending(a 5) +pending(a 6) +pending(a 7) +pending(a 8) +pending(a 2) +pending(a 3) +pending(a 4)
+        call count/a with [2 3] state [None]
+        scan Mail { id: InvocationId { slot: 0, generation: 6 } }
+        -- two of four are read
+        commit 3: -pending(a 2) -pending(a 3) -pending(a 4) +pending(a 9)
+        call count/a with [4 5] state [None]
+        -- the others, and then what came
+        commit 4: +pending(a 10)
+        scan Mail { id: InvocationId { slot: 0, generation: 8 } }
+        call count/a with [6 7] state [None]
+        scan Mail { id: InvocationId { slot: 0, generation: 10 } }
+        call count/a with [8 9] state [None]
+        commit 5: -pending(a 5) -pending(a 6) -pending(a 7) -pending(a 8) -pending(a 9) -pending(a 10)
+    "#]],
+    );
+}
