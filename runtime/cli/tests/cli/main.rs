@@ -8,3 +8,4 @@ mod documents;
 mod new;
 mod run;
 mod sandbox;
+mod signals;
