@@ -1,7 +1,7 @@
 //! Metrics as Prometheus text. Every metric's name stands in [`names`], and nowhere else.
 
 use std::collections::BTreeMap;
-use std::fmt::Write as _;
+use std::fmt::{Display, Write as _};
 
 use dormouse_protocol::FunctionType;
 
@@ -44,11 +44,11 @@ pub mod names {
 /// The whole page.
 #[must_use]
 pub fn render(metrics: &Metrics, process: Option<ProcessUsage>) -> String {
-    let mut page = Page::default();
-    work(&mut page, metrics);
-    commits(&mut page, metrics);
-    ingress_and_load(&mut page, metrics);
-    functions(&mut page, metrics);
+    let mut page = Page { metrics, text: String::new() };
+    work(&mut page);
+    commits(&mut page);
+    ingress_and_load(&mut page);
+    functions(&mut page);
     if let Some(usage) = process {
         page.single(names::RESIDENT_BYTES, "gauge", "Resident memory.", usage.resident_bytes);
         let help = "Highest resident memory so far.";
@@ -61,29 +61,27 @@ pub fn render(metrics: &Metrics, process: Option<ProcessUsage>) -> String {
     page.text
 }
 
-fn work(page: &mut Page, metrics: &Metrics) {
+fn work(page: &mut Page<'_>) {
     let help = "Messages whose effects were committed.";
-    page.counter(names::MESSAGES, help, metrics, |s| s.work.messages.get());
+    page.per_shard(names::MESSAGES, help, |s| s.work.messages.get());
     let help = "Calls of functions.";
-    page.counter(names::INVOCATIONS, help, metrics, |s| s.work.invocations.get());
+    page.per_shard(names::INVOCATIONS, help, |s| s.work.invocations.get());
     let help = "Calls of functions that failed.";
-    page.counter(names::INVOCATION_FAILURES, help, metrics, |s| s.work.invocation_failures.get());
+    page.per_shard(names::INVOCATION_FAILURES, help, |s| s.work.invocation_failures.get());
     let help =
         "Messages for types that nobody serves: new ones, and addresses of old ones at a start.";
-    page.counter(names::UNSERVED, help, metrics, |s| s.work.unserved.get());
+    page.per_shard(names::UNSERVED, help, |s| s.work.unserved.get());
     let help =
         "Time from a call of a function to its answer; calls that answer at once are not timed.";
-    page.histogram(names::INVOCATION_SECONDS, help, Unit::Nanos, metrics, |s| {
-        &s.work.invocation_nanos
-    });
-    effects(page, metrics);
+    page.histogram(names::INVOCATION_SECONDS, help, Unit::Nanos, |s| &s.work.invocation_nanos);
+    effects(page);
     let help = "Replies that came too late, twice, or after a restart.";
-    page.counter(names::REPLIES_DROPPED, help, metrics, |s| s.effects.replies_dropped.get());
+    page.per_shard(names::REPLIES_DROPPED, help, |s| s.effects.replies_dropped.get());
 }
 
-fn effects(page: &mut Page, metrics: &Metrics) {
+fn effects(page: &mut Page<'_>) {
     page.head(names::EFFECTS, "counter", "What functions asked for.");
-    for (shard, counts) in metrics.shards().iter().enumerate() {
+    for (shard, counts) in page.metrics.shards().iter().enumerate() {
         let effects = &counts.effects;
         let kinds = [
             ("message", effects.messages.get()),
@@ -99,52 +97,45 @@ fn effects(page: &mut Page, metrics: &Metrics) {
     }
 }
 
-fn commits(page: &mut Page, metrics: &Metrics) {
+fn commits(page: &mut Page<'_>) {
     let help = "Atomic batches handed to the store.";
-    page.counter(names::COMMITS, help, metrics, |s| s.commits.commits.get());
+    page.per_shard(names::COMMITS, help, |s| s.commits.commits.get());
     let help = "Bytes handed to the store.";
-    page.counter(names::COMMIT_BYTES, help, metrics, |s| s.commits.bytes.get());
+    page.per_shard(names::COMMIT_BYTES, help, |s| s.commits.bytes.get());
     let help = "Changes of single keys handed to the store.";
-    page.counter(names::COMMIT_OPERATIONS, help, metrics, |s| s.commits.operations.get());
+    page.per_shard(names::COMMIT_OPERATIONS, help, |s| s.commits.operations.get());
     let help = "Size of atomic batches.";
-    page.histogram(names::COMMIT_SIZE_BYTES, help, Unit::Bytes, metrics, |s| &s.commits.size);
-    page.head(
-        names::DURABLE_LAG_SECONDS,
-        "gauge",
-        "Age of the oldest commit that is not durable yet.",
-    );
-    for (shard, counts) in metrics.shards().iter().enumerate() {
-        let seconds = Unit::Nanos.scale(counts.commits.durable_lag_nanos.get());
-        page.line(format_args!("{}{{shard=\"{shard}\"}} {seconds}", names::DURABLE_LAG_SECONDS));
-    }
-}
-
-fn ingress_and_load(page: &mut Page, metrics: &Metrics) {
-    let help = "Messages accepted from outside.";
-    page.counter(names::INGRESS_ACCEPTED, help, metrics, |s| s.ingress.accepted.get());
-    let help = "Messages from outside that were refused.";
-    page.counter(names::INGRESS_REJECTED, help, metrics, |s| s.ingress.rejected.get());
-    let help = "Time from the acceptance of a message until it is durable.";
-    page.histogram(names::REQUEST_DURABLE_SECONDS, help, Unit::Nanos, metrics, |s| {
-        &s.ingress.durable_nanos
+    page.histogram(names::COMMIT_SIZE_BYTES, help, Unit::Bytes, |s| &s.commits.size);
+    let help = "Age of the oldest commit that is not durable yet.";
+    page.per_shard(names::DURABLE_LAG_SECONDS, help, |s| {
+        Unit::Nanos.scale(s.commits.durable_lag_nanos.get())
     });
-    let help = "Messages accepted and not finished.";
-    page.gauge(names::BACKLOG_MESSAGES, help, metrics, |s| s.load.backlog_messages.get());
-    let help = "Bytes of messages accepted and not finished.";
-    page.gauge(names::BACKLOG_BYTES, help, metrics, |s| s.load.backlog_bytes.get());
-    let help = "Instances in memory.";
-    page.gauge(names::AWAKE_INSTANCES, help, metrics, |s| s.load.awake_instances.get());
-    let help = "Addresses whose last call failed: they wait, or are being tried again.";
-    page.gauge(names::BLOCKED_ADDRESSES, help, metrics, |s| s.load.blocked_addresses.get());
-    let help = "Calls of functions under way.";
-    page.gauge(names::IN_FLIGHT, help, metrics, |s| s.load.in_flight.get());
-    let help = "Records that an egress has not confirmed.";
-    page.gauge(names::EGRESS_UNCONFIRMED, help, metrics, |s| s.load.egress_unconfirmed.get());
 }
 
-fn functions(page: &mut Page, metrics: &Metrics) {
+fn ingress_and_load(page: &mut Page<'_>) {
+    let help = "Messages accepted from outside.";
+    page.per_shard(names::INGRESS_ACCEPTED, help, |s| s.ingress.accepted.get());
+    let help = "Messages from outside that were refused.";
+    page.per_shard(names::INGRESS_REJECTED, help, |s| s.ingress.rejected.get());
+    let help = "Time from the acceptance of a message until it is durable.";
+    page.histogram(names::REQUEST_DURABLE_SECONDS, help, Unit::Nanos, |s| &s.ingress.durable_nanos);
+    let help = "Messages accepted and not finished.";
+    page.per_shard(names::BACKLOG_MESSAGES, help, |s| s.load.backlog_messages.get());
+    let help = "Bytes of messages accepted and not finished.";
+    page.per_shard(names::BACKLOG_BYTES, help, |s| s.load.backlog_bytes.get());
+    let help = "Instances in memory.";
+    page.per_shard(names::AWAKE_INSTANCES, help, |s| s.load.awake_instances.get());
+    let help = "Addresses whose last call failed: they wait, or are being tried again.";
+    page.per_shard(names::BLOCKED_ADDRESSES, help, |s| s.load.blocked_addresses.get());
+    let help = "Calls of functions under way.";
+    page.per_shard(names::IN_FLIGHT, help, |s| s.load.in_flight.get());
+    let help = "Records that an egress has not confirmed.";
+    page.per_shard(names::EGRESS_UNCONFIRMED, help, |s| s.load.egress_unconfirmed.get());
+}
+
+fn functions(page: &mut Page<'_>) {
     let mut sums: BTreeMap<FunctionType, [u64; 3]> = BTreeMap::new();
-    for shard in metrics.shards() {
+    for shard in page.metrics.shards() {
         shard.each_function(|function_type, counts| {
             let sum = sums.entry(function_type).or_default();
             sum[0] += counts.invocations.get();
@@ -198,12 +189,12 @@ impl Unit {
     }
 }
 
-#[derive(Default)]
-struct Page {
+struct Page<'m> {
+    metrics: &'m Metrics,
     text: String,
 }
 
-impl Page {
+impl Page<'_> {
     fn line(&mut self, line: std::fmt::Arguments<'_>) {
         writeln!(self.text, "{line}").expect("a string takes every line");
     }
@@ -213,35 +204,21 @@ impl Page {
         self.line(format_args!("# TYPE {name} {kind}"));
     }
 
-    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl std::fmt::Display) {
+    fn single(&mut self, name: &str, kind: &str, help: &str, value: impl Display) {
         self.head(name, kind, help);
         self.line(format_args!("{name} {value}"));
     }
 
-    fn counter(
+    /// One line per shard. What counts up has a name that says so.
+    fn per_shard<V: Display>(
         &mut self,
         name: &str,
         help: &str,
-        metrics: &Metrics,
-        value: impl Fn(&ShardMetrics) -> u64,
+        value: impl Fn(&ShardMetrics) -> V,
     ) {
-        self.head(name, "counter", help);
-        self.per_shard(name, metrics, value);
-    }
-
-    fn gauge(
-        &mut self,
-        name: &str,
-        help: &str,
-        metrics: &Metrics,
-        value: impl Fn(&ShardMetrics) -> u64,
-    ) {
-        self.head(name, "gauge", help);
-        self.per_shard(name, metrics, value);
-    }
-
-    fn per_shard(&mut self, name: &str, metrics: &Metrics, value: impl Fn(&ShardMetrics) -> u64) {
-        for (shard, counts) in metrics.shards().iter().enumerate() {
+        let kind = if name.ends_with("_total") { "counter" } else { "gauge" };
+        self.head(name, kind, help);
+        for (shard, counts) in self.metrics.shards().iter().enumerate() {
             let value = value(counts);
             self.line(format_args!("{name}{{shard=\"{shard}\"}} {value}"));
         }
@@ -253,12 +230,11 @@ impl Page {
         name: &str,
         help: &str,
         unit: Unit,
-        metrics: &Metrics,
         of: impl Fn(&ShardMetrics) -> &Histogram,
     ) {
         let mut counts = [0u64; BUCKETS];
         let mut sum = 0u64;
-        for shard in metrics.shards() {
+        for shard in self.metrics.shards() {
             let histogram = of(shard);
             sum = sum.wrapping_add(histogram.sum());
             for (total, count) in counts.iter_mut().zip(histogram.counts()) {
