@@ -1,6 +1,7 @@
 //! The thin async shell of one shard: it takes turns. A turn feeds the engine what has come in, does
 //! what the engine asks, seals, hands the commit to the store, and tells others what may leave.
 
+mod agenda;
 mod budget;
 pub(crate) mod functions;
 pub(crate) mod gate;
@@ -28,6 +29,7 @@ use dormouse_store::{Lsn, ShardStore, StoreError};
 use rustc_hash::FxHashMap;
 
 use crate::clock::Clock;
+use crate::driver::agenda::Agenda;
 use crate::driver::budget::Budget;
 use crate::driver::functions::{FunctionTable, SharedTable};
 use crate::driver::inbox::{Acknowledge, Incoming, Local};
@@ -63,8 +65,8 @@ pub(crate) struct Driver {
     in_flight: VecDeque<(Lsn, u32, u64, Instant)>,
     acknowledges: FxHashMap<u64, (Acknowledge, Instant)>,
     next_token: u64,
-    /// Invocations that this turn had no room for.
-    deferred: VecDeque<(InvocationId, Invocation)>,
+    /// Invocations that wait to be started.
+    agenda: Agenda<(InvocationId, Invocation)>,
     /// Frames for each shard, sent at the end of the turn.
     frames: Vec<Vec<Frame>>,
     egress: Vec<dormouse_engine::EgressOut>,
@@ -107,7 +109,7 @@ impl Driver {
             in_flight: VecDeque::new(),
             acknowledges: FxHashMap::default(),
             next_token: 0,
-            deferred: VecDeque::new(),
+            agenda: Agenda::default(),
             frames: (0..process.shards()).map(|_| Vec::new()).collect(),
             egress: Vec::new(),
             gets: Vec::new(),
@@ -160,7 +162,7 @@ impl Driver {
     /// Nothing is in doubt: what was asked for is durable, and the calls under way have ended (or had
     /// their time: their messages are pending, and are done again after the next start).
     fn is_settled(&self, stops_at: Instant) -> bool {
-        let calls = self.shard.in_flight() - self.deferred.len();
+        let calls = self.shard.in_flight() - self.agenda.len();
         (calls == 0 || Instant::now() >= stops_at)
             && self.shard.is_settled()
             && self.in_flight.is_empty()
@@ -171,7 +173,7 @@ impl Driver {
     /// everything that came in together.
     async fn wait(&mut self) {
         let may_start = self.stops_at.is_none() && !self.store.is_saturated();
-        let has_work = (!self.deferred.is_empty() && may_start)
+        let has_work = (!self.agenda.is_empty() && may_start)
             || self.shard.has_actions()
             || !self.lane.queue.borrow().is_empty();
         if has_work {
@@ -199,12 +201,12 @@ impl Driver {
         self.take_local()?;
         let may_start = self.stops_at.is_none() && !self.store.is_saturated();
         let mut budget = if may_start { Budget::of_turn() } else { Budget::none() };
-        self.run_deferred(&mut budget);
-        self.act(&mut budget)?;
+        self.act()?;
+        self.invoke_planned(&mut budget)?;
         if self.is_seal_due() {
             self.sealed_at = Instant::now();
             self.shard.seal();
-            self.act(&mut Budget::none())?;
+            self.act()?;
         }
         self.flush();
         let queued = &self.lane;
@@ -223,7 +225,7 @@ impl Driver {
     /// A commit is sealed as soon as the shard has caught up. While invocations wait for their turn it
     /// may grow: what is finished before the seal need not be written as pending.
     fn is_seal_due(&self) -> bool {
-        self.deferred.is_empty()
+        self.agenda.is_empty()
             || self.shard.has_releases()
             || self.sealed_at.elapsed() >= SEAL_AFTER
             || self.shard.open_bytes() >= SEAL_BYTES
@@ -291,37 +293,35 @@ impl Driver {
         self.shard.handle(Event::Submit { message, token: Some(SubmitToken(token)) });
     }
 
-    fn run_deferred(&mut self, budget: &mut Budget) {
-        while !budget.is_spent() {
-            let Some((id, invocation)) = self.deferred.pop_front() else { return };
-            budget.spend();
+    /// Starts what is planned, as far as the turn has room, and does what follows from it.
+    fn invoke_planned(&mut self, budget: &mut Budget) -> Result<(), String> {
+        while budget.spend() {
+            let Some((id, invocation)) = self.agenda.next() else { break };
             self.invoke(id, invocation);
+            self.act()?;
         }
+        self.agenda.end_turn();
+        Ok(())
     }
 
-    /// Does what the engine asks until it asks for nothing more.
-    fn act(&mut self, budget: &mut Budget) -> Result<(), String> {
+    /// Does what the engine asks until it asks for nothing more. Invocations are only planned.
+    fn act(&mut self) -> Result<(), String> {
         while self.shard.has_actions() {
             let mut actions = std::mem::take(&mut self.actions);
             self.shard.take_actions(&mut actions);
             for action in actions.drain(..) {
-                self.do_action(action, budget)?;
+                self.do_action(action)?;
             }
             self.actions = actions;
             self.start_gets()?;
         }
+        self.agenda.plan();
         Ok(())
     }
 
-    fn do_action(&mut self, action: Action, budget: &mut Budget) -> Result<(), String> {
+    fn do_action(&mut self, action: Action) -> Result<(), String> {
         match action {
-            Action::Invoke { id, invocation } => {
-                if budget.spend() {
-                    self.invoke(id, invocation);
-                } else {
-                    self.deferred.push_back((id, invocation));
-                }
-            }
+            Action::Invoke { id, invocation } => self.agenda.add(id.slot, (id, invocation)),
             Action::Append { scope, commit } => self.append(scope, &commit)?,
             Action::Get { purpose, keys } => self.gets.push((purpose, keys)),
             Action::Scan { purpose, range } => self.start_scan(purpose, range)?,

@@ -43,6 +43,7 @@ pub(crate) struct Counted {
     pub(crate) messages: u64,
     pub(crate) probe: Outcome,
     commits: f64,
+    commit_ops: f64,
     commit_bytes: f64,
 }
 
@@ -136,6 +137,7 @@ fn under_load(server: &Server, generators: &[Generator], measured: Duration) -> 
         messages: after.messages_of(COUNTER) - before.messages_of(COUNTER),
         probe: outcome,
         commits: grown("dormouse_commits_total"),
+        commit_ops: grown("dormouse_commit_operations_total"),
         commit_bytes: grown("dormouse_commit_bytes_total"),
     })
 }
@@ -185,6 +187,7 @@ impl Counted {
         row.peak_bytes = Some(probe.peak_bytes);
         row.cpu_micros = Some(probe.usage.cpu_seconds * 1e6 / messages);
         row.figure("messages per commit", messages / self.commits.max(1.0), "");
+        row.figure("operations committed per message", self.commit_ops / messages, "");
         row.figure("bytes committed per message", self.commit_bytes / messages, "");
         let written = probe.usage.written_bytes as f64;
         row.figure("bytes written to the disk per message", written / messages, "");

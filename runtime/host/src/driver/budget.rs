@@ -40,8 +40,4 @@ impl Budget {
         }
         true
     }
-
-    pub(crate) fn is_spent(&self) -> bool {
-        self.left == 0
-    }
 }
