@@ -9,7 +9,7 @@ use std::sync::atomic::Ordering;
 use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
-use dormouse_engine::codec::{Reader, put_varint};
+use dormouse_engine::codec::{DecodeError, Reader, put_varint};
 use dormouse_engine::keys;
 use rustc_hash::FxHashMap;
 
@@ -22,16 +22,40 @@ use crate::overlay::Layer;
 use crate::signals::{Signals, lock};
 use crate::state::Channel;
 
-/// The row that says up to which log position the base holds everything.
+/// The row that says which log positions the base holds.
 const CHECKPOINT_KEY: [u8; 2] = [OWN_SPACE, b'l'];
 
-/// The log position up to which the base holds everything; 0 for an empty one.
-pub(crate) fn checkpoint_of(base: &Snapshot) -> Result<u64, StoreError> {
+/// Which log positions a base holds; all zero for an empty one.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Covered {
+    /// Everything up to here.
+    pub(crate) floor: u64,
+    /// Nothing above here. All of it was durable in the log before it was written.
+    pub(crate) top: u64,
+}
+
+/// Which log positions the base holds.
+pub(crate) fn covered_by(base: &Snapshot) -> Result<Covered, StoreError> {
     let Some(value) = base.get(&CHECKPOINT_KEY)? else {
-        return Ok(0);
+        return Ok(Covered::default());
     };
-    Reader::new(&value).varint("log position").map_err(|error| StoreError::Unstorable {
+    decode_covered(&value).map_err(|error| StoreError::Unstorable {
         problem: format!("the base's log position is a {error}"),
+    })
+}
+
+fn encode_covered(covered: Covered) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    put_varint(&mut bytes, covered.floor);
+    put_varint(&mut bytes, covered.top);
+    bytes
+}
+
+fn decode_covered(value: &[u8]) -> Result<Covered, DecodeError> {
+    let mut reader = Reader::new(value);
+    Ok(Covered {
+        floor: reader.varint("log position")?,
+        top: reader.varint("highest log position")?,
     })
 }
 
@@ -94,10 +118,8 @@ pub(crate) struct Checkpointer {
 struct Frozen {
     layers: Vec<Arc<Layer>>,
     dead: Vec<Dead>,
-    /// Everything up to here is in the layers or in the base.
-    floor: u64,
-    /// Nothing in the layers is above this.
-    top: u64,
+    /// What the base holds once they are written.
+    covered: Covered,
     /// [`crate::log::Log::appended_bytes`] when it was frozen.
     appended_bytes: u64,
 }
@@ -137,8 +159,7 @@ impl Checkpointer {
         };
         let frozen = Frozen {
             dead: dead(&lock(&self.disk.spans), trimmed),
-            floor: self.recovered_lsn,
-            top: self.recovered_lsn,
+            covered: Covered { floor: self.recovered_lsn, top: self.recovered_lsn },
             appended_bytes: self.disk.log.appended_bytes(),
             layers: vec![layer],
         };
@@ -164,13 +185,12 @@ impl Checkpointer {
                 layers: Vec::new(),
                 dead: Vec::new(),
                 appended_bytes: log.appended_bytes(),
-                floor: log.last_lsn(),
-                top: log.last_lsn(),
+                covered: Covered { floor: log.last_lsn(), top: log.last_lsn() },
             };
             for state in states {
                 let mut state = lock(state);
                 // The shard appends under this lock: all its records up to here are in the layer.
-                frozen.top = log.last_lsn();
+                frozen.covered.top = log.last_lsn();
                 frozen.layers.push(state.freeze());
                 frozen.dead.extend(dead(&spans, |channel| state.trimmed(channel)));
             }
@@ -180,11 +200,11 @@ impl Checkpointer {
 
     /// Writes the layers to the base, then lets them and the log behind them go.
     fn write(&self, frozen: Frozen) -> Result<(), StoreError> {
-        self.disk.log.wait_durable(frozen.top)?;
+        self.disk.log.wait_durable(frozen.covered.top)?;
         let mut spans = lock(&self.disk.spans).clone();
         let layers = frozen.layers.iter().map(|layer| &**layer);
         let to_write =
-            ToWrite { layers: layers.collect(), dead: &frozen.dead, floor: frozen.floor };
+            ToWrite { layers: layers.collect(), dead: &frozen.dead, covered: frozen.covered };
         to_write.write(&self.disk.base, &mut spans)?;
         *lock(&self.disk.spans) = spans;
         self.let_go(frozen)?;
@@ -202,7 +222,7 @@ impl Checkpointer {
         drop((gone, frozen.layers));
         disk.dirty_bytes.fetch_sub(bytes as u64, Ordering::Relaxed);
         disk.covered_bytes.store(frozen.appended_bytes, Ordering::Relaxed);
-        disk.segments.recycle(frozen.floor)?;
+        disk.segments.recycle(frozen.covered.floor)?;
         disk.signals.wake();
         Ok(())
     }
@@ -214,8 +234,8 @@ pub(crate) struct ToWrite<'a> {
     pub(crate) layers: Vec<&'a Layer>,
     /// Outbox entries in the base that are trimmed.
     pub(crate) dead: &'a [Dead],
-    /// The base holds everything up to here when this is written.
-    pub(crate) floor: u64,
+    /// What the base holds when this is written.
+    pub(crate) covered: Covered,
 }
 
 impl ToWrite<'_> {
@@ -253,9 +273,7 @@ impl ToWrite<'_> {
         let dead = dead_keys(self.dead).map(|key| (key, None));
         let spans =
             changed.iter().map(|(channel, span)| (span_key(*channel), span.map(encode_span)));
-        let mut position = Vec::new();
-        put_varint(&mut position, self.floor);
-        let position = (CHECKPOINT_KEY.to_vec(), Some(position));
+        let position = (CHECKPOINT_KEY.to_vec(), Some(encode_covered(self.covered)));
         dead.chain(spans).chain([position]).collect()
     }
 }

@@ -62,13 +62,24 @@ impl State {
         }
     }
 
-    /// The state into which recovery replays: no insert counts as fresh, since the base may hold it.
-    pub(crate) fn of_replay() -> Self {
+    /// The state into which recovery replays. Over a base that is not empty no insert counts as fresh
+    /// until [`State::is_beyond_base`]: the base may hold it.
+    pub(crate) fn of_replay(is_base_empty: bool) -> Self {
         Self {
-            numbers: Numbers { never_fresh: true, ..Numbers::default() },
+            numbers: Numbers {
+                all_known: is_base_empty,
+                never_fresh: !is_base_empty,
+                ..Numbers::default()
+            },
             leaves_tombstones: true,
             ..Self::default()
         }
+    }
+
+    /// Whatever is applied from now on is not in the base.
+    pub(crate) fn is_beyond_base(&mut self) {
+        self.numbers.never_fresh = false;
+        self.numbers.generation += 1;
     }
 
     pub(crate) fn live_bytes(&self) -> usize {
@@ -211,9 +222,10 @@ impl State {
         self.frozen.take()
     }
 
-    /// The live layer, taken out: the end of a replay.
-    pub(crate) fn into_live(self) -> Layer {
-        self.live
+    /// Takes the live layer out: a replay writes it to the base, or is at its end.
+    pub(crate) fn take_live(&mut self) -> Layer {
+        self.numbers.generation += 1;
+        std::mem::take(&mut self.live)
     }
 }
 
@@ -255,6 +267,7 @@ struct Numbers {
     generation: u64,
     /// A group that was not seen yet has never been written: true for a new store.
     all_known: bool,
+    /// Numbers are only noted: what is applied may be in the base.
     never_fresh: bool,
 }
 
@@ -269,7 +282,7 @@ struct Group {
 impl Numbers {
     /// Whether the key of a never reused space is new; notes its number.
     fn is_fresh(&mut self, key: &[u8]) -> bool {
-        let Some((number, group)) = self.group_of(key) else {
+        let Some((number, group)) = Self::group_of(key) else {
             return false;
         };
         let generation = self.generation;
@@ -284,15 +297,12 @@ impl Numbers {
             group.fresh_from = group.high + 1;
         }
         group.high = group.high.max(number);
-        number >= group.fresh_from
+        !self.never_fresh && number >= group.fresh_from
     }
 
     /// The number at the end of a key, and the group within which numbers never fall. Groups that
     /// share a slot by chance share the higher number, which only makes fewer keys fresh.
-    fn group_of(&self, key: &[u8]) -> Option<(u64, u64)> {
-        if self.never_fresh {
-            return None;
-        }
+    fn group_of(key: &[u8]) -> Option<(u64, u64)> {
         let (prefix, number) = key.split_last_chunk::<8>()?;
         let number = u64::from_be_bytes(*number);
         let group = match *prefix {
@@ -360,11 +370,39 @@ mod tests {
     }
 
     #[test]
-    fn nothing_vanishes_during_a_replay() {
-        let mut state = State::of_replay();
+    fn nothing_that_the_base_may_hold_vanishes_during_a_replay() {
+        let mut state = State::of_replay(false);
+        put(&mut state, 1);
+        put(&mut state, 2);
+        delete(&mut state, 1);
+        state.is_beyond_base();
+        delete(&mut state, 2);
+        // An insert once more, and the first one of a channel that may have older ones.
+        put(&mut state, 2);
+        delete(&mut state, 2);
+        for number in [1, 2] {
+            assert_eq!(state.get(&outbox_key(number)), Found::Deleted, "{number}");
+        }
+        put(&mut state, 3);
+        delete(&mut state, 3);
+        assert_eq!(state.get(&outbox_key(3)), Found::Unknown);
+        let mut unseen = State::of_replay(false);
+        unseen.is_beyond_base();
+        put(&mut unseen, 3);
+        delete(&mut unseen, 3);
+        assert_eq!(unseen.get(&outbox_key(3)), Found::Deleted);
+    }
+
+    #[test]
+    fn over_an_empty_base_queues_vanish_until_a_replay_writes_them() {
+        let mut state = State::of_replay(true);
         put(&mut state, 1);
         delete(&mut state, 1);
-        assert_eq!(state.get(&outbox_key(1)), Found::Deleted);
+        assert_eq!(state.get(&outbox_key(1)), Found::Unknown);
+        put(&mut state, 2);
+        drop(state.take_live());
+        delete(&mut state, 2);
+        assert_eq!(state.get(&outbox_key(2)), Found::Deleted, "the base holds it");
     }
 
     #[test]

@@ -91,7 +91,7 @@ fn checkpointer(store: &EmbeddedStore) -> Checkpointer {
 }
 
 fn checkpoint_position(store: &EmbeddedStore) -> u64 {
-    crate::checkpoint::checkpoint_of(&store.disk.base.snapshot()).unwrap()
+    crate::checkpoint::covered_by(&store.disk.base.snapshot()).unwrap().floor
 }
 
 #[test]

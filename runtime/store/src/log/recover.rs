@@ -9,6 +9,8 @@ use std::fs::{File, OpenOptions};
 use std::path::{Path, PathBuf};
 
 use crate::StoreError;
+use crate::checkpoint::Covered;
+use crate::log::read_ahead::ReadAhead;
 use crate::log::record::{ALIGNMENT, Header, Kind, Seed};
 use crate::log::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
 use crate::log::segments::{Existing, Sealed};
@@ -50,32 +52,34 @@ pub(crate) struct Replayed {
 
 /// Receives the commits of the log in order.
 pub(crate) trait Sink {
-    /// Takes one body; an error says what is wrong with it.
-    fn take(&mut self, body: &[u8]) -> Result<(), StoreError>;
+    /// Takes the body of one record; an error says what is wrong with it.
+    fn take(&mut self, lsn: u64, body: &[u8]) -> Result<(), StoreError>;
     /// Everything up to `lsn` was taken and is durable.
     fn is_durable_up_to(&mut self, lsn: u64) -> Result<(), StoreError>;
     fn progress(&mut self, progress: RecoveryProgress);
 }
 
+/// A segment that a start found.
 #[derive(Debug)]
-struct Found {
-    path: PathBuf,
+pub(crate) struct Found {
+    pub(crate) path: PathBuf,
     header: SegmentHeader,
     seed: Seed,
     bytes: u64,
     first_lsn: Option<u64>,
 }
 
-/// Replays the log in `dir` into `sink`. Everything up to `checkpoint` is in the base already.
+/// Replays the log in `dir` into `sink`. The base holds what `covered` says.
 pub(crate) fn replay(
     dir: &Path,
-    checkpoint: u64,
+    covered: Covered,
     sink: &mut impl Sink,
 ) -> Result<Replayed, StoreError> {
+    let checkpoint = covered.floor;
     let (segments, free) = find_segments(dir)?;
     let start = start_of(dir, &segments, checkpoint)?;
     let mut replay = Replay {
-        checkpoint,
+        covered,
         expected: start.map_or(checkpoint + 1, |(_, expected)| expected),
         records: 0,
         record_bytes: 0,
@@ -86,7 +90,7 @@ pub(crate) fn replay(
         },
     };
     let end = match start {
-        Some((at, _)) => Some(replay.run(&segments, at, sink)?),
+        Some((at, _)) => Some(ReadAhead::within(&segments, |ahead| replay.run(ahead, at, sink))?),
         None => None,
     };
     let last_lsn = replay.expected - 1;
@@ -174,8 +178,7 @@ fn keep(segments: &[Found], last_in: &[u64], offset: u64) -> Result<Vec<Sealed>,
 }
 
 struct Replay {
-    /// The base holds everything up to here.
-    checkpoint: u64,
+    covered: Covered,
     /// The position that comes next.
     expected: u64,
     records: u64,
@@ -189,12 +192,14 @@ impl Replay {
     /// Replays segments from `at` on; the answer is where the log ends: a segment and an offset in it.
     fn run(
         &mut self,
-        segments: &[Found],
+        ahead: &mut ReadAhead<'_>,
         mut at: usize,
         sink: &mut impl Sink,
     ) -> Result<(usize, u64), StoreError> {
+        let segments = ahead.segments;
         loop {
-            let bytes = read(&segments[at].path)?;
+            let bytes = ahead.take(at)?;
+            sink.is_durable_up_to(self.expected - 1)?;
             let offset = self.replay_segment(&segments[at], &bytes, sink)?;
             self.last_in[at] = self.expected - 1;
             self.progress.bytes_read += segments[at].bytes;
@@ -202,16 +207,14 @@ impl Replay {
             let next = (at + 1..segments.len())
                 .find(|next| segments[*next].first_lsn == Some(self.expected));
             if let Some(next) = next {
-                // After `kill -9` it may never have been synced.
-                sync(&segments[at].path)?;
-                sink.is_durable_up_to(self.expected - 1)?;
+                ahead.give_back(bytes);
                 at = next;
                 continue;
             }
             let claim = claim_after(&segments[at], &bytes, offset)
                 .max(segments[at].header.durable)
                 .max(claim_of(&segments[at + 1..])?)
-                .max(self.checkpoint);
+                .max(self.covered.top);
             if claim >= self.expected {
                 let (path, offset) = locate(&segments[at..], &bytes, offset, self.expected)?;
                 return Err(damaged(
@@ -243,8 +246,8 @@ impl Replay {
             let Some(body) = header.body(record) else {
                 break;
             };
-            if header.kind == Kind::Commit && header.lsn > self.checkpoint {
-                sink.take(body).map_err(|error| match error {
+            if header.kind == Kind::Commit && header.lsn > self.covered.floor {
+                sink.take(header.lsn, body).map_err(|error| match error {
                     StoreError::Unstorable { problem } => {
                         damaged(&segment.path, offset as u64, problem)
                     }
@@ -364,14 +367,6 @@ fn open_segment(path: PathBuf, number: Option<u64>) -> Result<Found, StoreError>
     let seed = header.seed();
     let first = Header::read(&front[SEGMENT_HEADER_BYTES..], &seed);
     Ok(Found { path, header, seed, bytes, first_lsn: first.map(|first| first.lsn) })
-}
-
-fn sync(path: &Path) -> Result<(), StoreError> {
-    OpenOptions::new()
-        .write(true)
-        .open(path)
-        .and_then(|file| file.sync_all())
-        .map_err(|error| StoreError::io(path, error))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
