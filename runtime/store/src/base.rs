@@ -5,18 +5,22 @@
 //! One tree for all spaces: a checkpoint is then one atomic step, and since every key begins with its
 //! space, compaction of one space never rewrites the tables of another.
 
+pub(crate) mod damage;
+pub(crate) mod files;
+
 use std::collections::BTreeMap;
 use std::fmt;
-use std::panic::AssertUnwindSafe;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use lsm_tree::config::PinningPolicy;
-use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SequenceNumberCounter};
+use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SequenceNumberCounter, Table};
 
 use crate::StoreError;
+use crate::base::files::{RESTORE, TableFile};
 use crate::pace::{Pace, PacedCompaction, Steps};
 use crate::signals::lock;
 
@@ -48,8 +52,36 @@ impl fmt::Debug for Base {
 }
 
 impl Base {
-    /// Opens the tree in `path`, or makes one. Filters and indexes stay in memory.
-    pub(crate) fn open(path: &Path, cache_bytes: u64) -> Result<Self, StoreError> {
+    /// Opens the tree in `path`; makes one if it `may_be_new`. Filters and indexes stay in memory.
+    pub(crate) fn open(
+        path: &Path,
+        cache_bytes: u64,
+        may_be_new: bool,
+    ) -> Result<Self, StoreError> {
+        // Before the tree does: it removes files that the version which it believes in does not name.
+        let tables =
+            if may_be_new && !files::exists(path) { Vec::new() } else { files::tables(path)? };
+        // The tree takes some kinds of damage for impossible and panics.
+        let opened = catch_unwind(AssertUnwindSafe(|| Self::open_tree(path, cache_bytes)));
+        match opened {
+            Ok(Ok(base)) => Ok(base),
+            failed => {
+                Err(damage::first_of(&tables, "found while opening it").unwrap_or_else(|| {
+                    match failed.map(Result::err) {
+                        Ok(Some(error)) => tree_error(path, "while opening it", error),
+                        _ => StoreError::DamagedFile {
+                            path: path.to_path_buf(),
+                            problem: format!(
+                                "opening it panicked (see the message before); {RESTORE}"
+                            ),
+                        },
+                    }
+                }))
+            }
+        }
+    }
+
+    fn open_tree(path: &Path, cache_bytes: u64) -> lsm_tree::Result<Self> {
         let seqno = SequenceNumberCounter::default();
         let visible = SequenceNumberCounter::default();
         let pace = Arc::new(Pace::default());
@@ -64,8 +96,7 @@ impl Base {
             .index_block_partitioning_policy(PinningPolicy::all(false))
             .filter_block_partitioning_policy(PinningPolicy::all(false))
             .with_compaction_filter_factory(Some(Arc::new(compaction)))
-            .open()
-            .map_err(|error| tree_error(path, "while opening it", error))?;
+            .open()?;
         let next = tree.get_highest_seqno().map_or(0, |highest| highest + 1);
         seqno.set(next);
         visible.set(next);
@@ -133,9 +164,12 @@ impl Base {
             let oldest = reads.first_key_value().map(|(seqno, _)| *seqno);
             oldest.unwrap_or_else(|| self.visible.get())
         };
-        self.tree
-            .compact(Arc::new(lsm_tree::compaction::Leveled::default()), watermark)
-            .map_err(|error| tree_error(&self.path, "during compaction", error))?;
+        self.tree.compact(Arc::new(lsm_tree::compaction::Leveled::default()), watermark).map_err(
+            |error| {
+                damage::first_of(&self.tables(|_| true), "found during compaction")
+                    .unwrap_or_else(|| tree_error(&self.path, "during compaction", error))
+            },
+        )?;
         Ok(self.tree.current_version().id() != before)
     }
 
@@ -144,25 +178,28 @@ impl Base {
         self.tree.l0_run_count()
     }
 
-    /// Names what could not be read as exactly as the tree lets us: its error has no file.
+    /// Names what could not be read: the tree's error has no file.
     fn read_error(&self, from: &[u8], to: &[u8], error: lsm_tree::Error) -> StoreError {
-        let candidates: Vec<String> = self
-            .tree
-            .current_version()
-            .iter_tables()
-            .filter(|table| {
-                let range = &table.metadata.key_range;
-                &**range.min() <= to && from <= &**range.max()
-            })
-            .map(|table| format!("tables/{}", table.id()))
-            .collect();
-        let context = format!(
-            "while reading keys {} to {} (in one of {})",
-            from.escape_ascii(),
-            to.escape_ascii(),
-            candidates.join(", ")
-        );
-        tree_error(&self.path, &context, error)
+        let candidates = self.tables(|table| {
+            let range = &table.metadata.key_range;
+            &**range.min() <= to && from <= &**range.max()
+        });
+        let (from, to) = (damage::shown(from), damage::shown(to));
+        let context = format!("while reading keys {from} to {to}");
+        damage::first_of(&candidates, &format!("found {context}"))
+            .unwrap_or_else(|| tree_error(&self.path, &context, error))
+    }
+
+    /// The tables that rows are in now.
+    fn tables(&self, is_wanted: impl Fn(&Table) -> bool) -> Vec<TableFile> {
+        let version = self.tree.current_version();
+        let tables = version.iter_tables().filter(|table| is_wanted(table));
+        let file = |table: &Table| TableFile {
+            path: table.path.to_path_buf(),
+            checksum: table.checksum().into_u128(),
+            seqno: table.global_seqno(),
+        };
+        tables.map(file).collect()
     }
 }
 
@@ -220,9 +257,9 @@ fn tree_error(path: &Path, context: &str, error: lsm_tree::Error) -> StoreError 
     match error {
         lsm_tree::Error::Io(error) => StoreError::io(path, error),
         other => {
-            let problem = format!("{other:?} {context}; restore the directory from a copy");
+            let problem = format!("{other:?} {context}; {RESTORE}");
             tracing::error!(path = %path.display(), %problem, "damage");
-            StoreError::Damaged { path: path.to_path_buf(), offset: 0, problem }
+            StoreError::DamagedFile { path: path.to_path_buf(), problem }
         }
     }
 }

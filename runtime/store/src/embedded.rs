@@ -213,9 +213,13 @@ impl EmbeddedStore {
     pub fn open(options: EmbeddedOptions) -> Result<(Arc<Self>, RecoveryReport), StoreError> {
         let began = Instant::now();
         let directory = Directory::open(&options.directory, options.partitions)?;
-        let base = Arc::new(Base::open(&directory.base, options.base_cache_bytes)?);
+        let base =
+            Arc::new(Base::open(&directory.base, options.base_cache_bytes, directory.is_new)?);
         let recovered =
             recover(&directory.log, &base, options.dirty_bytes_max, options.progress.as_ref())?;
+        if recovered.replayed.last_lsn > 0 {
+            directory.refuse_unfinished()?;
+        }
         let report = RecoveryReport {
             is_new: directory.is_new,
             commits: recovered.replayed.records,
@@ -274,6 +278,7 @@ impl EmbeddedStore {
             signals: Arc::clone(&signals),
             segment: segments.first(FIRST_SEGMENT_BYTES.min(segment_bytes))?,
         };
+        directory.finish()?;
         let disk = Arc::new(Disk {
             log,
             segments: Arc::clone(&segments),

@@ -16,6 +16,12 @@ pub enum StoreError {
     /// What was durable cannot be read any more.
     #[error("{path} at offset {offset}: damaged: {problem}", path = path.display())]
     Damaged { path: PathBuf, offset: u64, problem: String },
+    /// A file cannot be what was written; `problem` says what is wrong and what to do.
+    #[error("{path}: damaged: {problem}", path = path.display())]
+    DamagedFile { path: PathBuf, problem: String },
+    /// A file or directory that was there before is gone.
+    #[error("{path} is missing: {problem}", path = path.display())]
+    Missing { path: PathBuf, problem: String },
     /// The operating system refused.
     #[error("{path}: {source}", path = path.display())]
     Io { path: PathBuf, source: Arc<io::Error> },

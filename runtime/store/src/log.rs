@@ -2,6 +2,7 @@
 //! append to a buffer in memory, one thread writes and syncs it. What is durable is always a prefix
 //! of what was appended.
 
+pub(crate) mod chain;
 pub(crate) mod read_ahead;
 pub(crate) mod record;
 pub(crate) mod recover;

@@ -191,7 +191,7 @@ mod tests {
     #[test]
     fn compaction_keeps_every_row() {
         let place = tempfile::tempdir().unwrap();
-        let base = Arc::new(crate::base::Base::open(place.path(), 1 << 20).unwrap());
+        let base = Arc::new(crate::base::Base::open(place.path(), 1 << 20, true).unwrap());
         let keys: Vec<Vec<u8>> =
             (0..1_000_u32).map(|at| state_key(0, &format!("{at:05}"))).collect();
         for round in 0..8 {

@@ -60,9 +60,8 @@ impl Readers {
         let job = Box::new(move || {
             // The tree takes some kinds of damage for impossible and panics.
             let answer = catch_unwind(AssertUnwindSafe(read)).unwrap_or_else(|_| {
-                Err(StoreError::Damaged {
+                Err(StoreError::DamagedFile {
                     path: base,
-                    offset: 0,
                     problem: String::from(
                         "a read panicked (see the message before); restore the directory from a copy",
                     ),

@@ -122,28 +122,77 @@ fn partitions_are_fixed_when_the_directory_is_made() {
 }
 
 #[test]
-fn a_data_directory_of_another_kind_or_version_is_refused() {
+fn a_data_directory_that_cannot_be_one_is_refused() {
     let sandbox = Sandbox::with(GOOD);
+    let run = |data: &str| sandbox.run(&["run", "--admin", "off", "--data", data]);
     sandbox.write("data", "a file");
-    let arguments = ["run", "--admin", "off", "--data", "data"];
+    sandbox.write("foreign/version", "something else\n");
+    sandbox.write("photos/cat.jpg", "a cat");
+    let later = "dormouse embedded store\nformat 999\nchecksum 417f0174\n";
+    sandbox.write("later/version", later);
     expect![[r#"
-        error: data: File exists (os error 17)
+        error: data: is a file, not a directory; choose another --data directory
         exit 1
     "#]]
-    .assert_eq(&sandbox.run(&arguments));
-    for (name, version) in
-        [("foreign", "something else\n"), ("later", "dormouse embedded store\nformat 999\n")]
-    {
-        sandbox.write(&format!("{name}/version"), version);
-    }
+    .assert_eq(&run("data"));
     expect![[r#"
-        error: foreign/version: does not begin with "dormouse embedded store"; this is not a data directory of Dormouse, choose another --data directory
+        error: data/below: lies below a file, not a directory; choose another --data directory
         exit 1
-    "#]].assert_eq(&sandbox.run(&["run", "--admin", "off", "--data", "foreign"]));
+    "#]]
+    .assert_eq(&run("data/below"));
+    expect![[r#"
+        error: not/there: cannot be made, because not does not exist; make or mount it, or choose another --data directory
+        exit 1
+    "#]].assert_eq(&run("not/there"));
+    // Nobody may make a directory there, root neither.
+    let text = run("/sys/dormouse");
+    assert!(text.starts_with("error: /sys/dormouse: cannot be written ("), "{text}");
+    assert!(text.ends_with("or choose another --data directory\nexit 1\n"), "{text}");
+    expect![[r#"
+        error: foreign/version: does not begin with "dormouse embedded store": it is damaged (restore it from a copy), or this is not a data directory of Dormouse (choose another --data directory)
+        exit 1
+    "#]].assert_eq(&run("foreign"));
+    expect![[r#"
+        error: photos: holds "cat.jpg" and no file "version", so it is not a data directory of Dormouse; choose an empty or another --data directory
+        exit 1
+    "#]].assert_eq(&run("photos"));
     expect![[r#"
         error: later/version: the directory has format 999, this program reads and writes format 1; use the version that made it
         exit 1
-    "#]].assert_eq(&sandbox.run(&["run", "--admin", "off", "--data", "later"]));
+    "#]].assert_eq(&run("later"));
+}
+
+#[test]
+fn a_data_directory_that_is_not_whole_is_refused() {
+    let sandbox = Sandbox::with(GOOD);
+    let arguments = ["run", "--admin", "off", "--data", "data"];
+    let running = sandbox.start(&arguments);
+    running.signal("TERM");
+    assert_eq!(running.end(), "exit 0\n");
+    let log = sandbox.path("data/log");
+    let aside = sandbox.path("aside");
+    std::fs::rename(&log, &aside).unwrap();
+    expect![[r#"
+        error: data/log is missing: the data directory was in use before; restore it from a copy as a whole, or choose an empty --data directory to start as a new application
+        exit 1
+    "#]].assert_eq(&sandbox.run(&arguments));
+    std::fs::create_dir(&log).unwrap();
+    expect![[r#"
+        error: data/log/*.log is missing: the data directory was in use before; restore it from a copy as a whole, or choose an empty --data directory to start as a new application
+        exit 1
+    "#]].assert_eq(&sandbox.run(&arguments));
+    std::fs::remove_dir(&log).unwrap();
+    std::fs::rename(&aside, &log).unwrap();
+    sandbox.write("data/base/current", "");
+    expect![[r#"
+        error: data/base/current: damaged: it has 0 bytes instead of 25; restore the whole data directory from a copy, or choose an empty one to start as a new application
+        exit 1
+    "#]].assert_eq(&sandbox.run(&arguments));
+    std::fs::remove_dir_all(sandbox.path("data/base")).unwrap();
+    expect![[r#"
+        error: data/base is missing: the data directory was in use before; restore it from a copy as a whole, or choose an empty --data directory to start as a new application
+        exit 1
+    "#]].assert_eq(&sandbox.run(&arguments));
 }
 
 /// An endpoint that takes calls and never answers keeps a request in flight.

@@ -207,7 +207,7 @@ mod tests {
         let last = shard.append(&Commit::default()).unwrap();
         wait_durable(&*shard, last).unwrap();
         store.close().unwrap();
-        let base = Arc::new(Base::open(&place.join("base"), 1 << 20).unwrap());
+        let base = Arc::new(Base::open(&place.join("base"), 1 << 20, false).unwrap());
         let recovered = recover(&place.join("log"), &base, 10_000, None).unwrap();
         (recovered, base)
     }
@@ -301,7 +301,7 @@ mod tests {
         }
         // Not through a start, whose checkpoint would cover the log.
         let log = place.path().join("log");
-        let base = Arc::new(Base::open(&place.path().join("base"), 1 << 20).unwrap());
+        let base = Arc::new(Base::open(&place.path().join("base"), 1 << 20, false).unwrap());
         assert!(base.snapshot().get(&pending(2)).unwrap().is_some());
         let mut replaying = Replaying {
             state: State::of_replay(false),

@@ -436,7 +436,7 @@ fn damage_in_the_base_is_reported_with_the_keys() {
     std::fs::write(&table, bytes).unwrap();
     let asked: Vec<_> = (0..2_000_u32).map(|number| state_key(0, &number.to_string())).collect();
     let message = match wait(shard.get(asked)) {
-        Err(error @ StoreError::Damaged { .. }) => error.to_string(),
+        Err(error @ StoreError::DamagedFile { .. }) => error.to_string(),
         other => panic!("{other:?}"),
     };
     assert!(message.contains("base") && message.contains("tables/"), "{message}");
@@ -490,7 +490,7 @@ fn a_replay_keeps_no_more_in_memory_than_it_may() {
     drop((shard, store));
     options.dirty_bytes_max = 100_000;
     let directory = Directory::open(place.directory.path(), 8).unwrap();
-    let base = Arc::new(Base::open(&directory.base, 1 << 20).unwrap());
+    let base = Arc::new(Base::open(&directory.base, 1 << 20, false).unwrap());
     let recovered = recover(&directory.log, &base, 100_000, None).unwrap();
     assert!(recovered.replayed.record_bytes > 1_000_000);
     assert!(recovered.layer.bytes() < 300_000, "{} bytes", recovered.layer.bytes());

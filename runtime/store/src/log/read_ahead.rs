@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::mpsc::{Receiver, Sender, channel};
 
 use crate::StoreError;
-use crate::log::recover::Found;
+use crate::log::chain::Found;
 
 /// The segments of a replay, one of them being read.
 #[derive(Debug)]

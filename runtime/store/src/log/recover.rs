@@ -5,18 +5,19 @@
 //! later segment's header, or the checkpoint in the base. Otherwise it is the tail. A whole record
 //! behind a bad one proves nothing: sectors that were not synced reach the disk in any order.
 
-use std::fs::{File, OpenOptions};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 
 use crate::StoreError;
 use crate::checkpoint::Covered;
+use crate::log::chain::{Files, Found, find_files};
 use crate::log::read_ahead::ReadAhead;
-use crate::log::record::{ALIGNMENT, Header, Kind, Seed};
-use crate::log::segment::{SEGMENT_HEADER_BYTES, SegmentHeader};
-use crate::log::segments::{Existing, Sealed};
+use crate::log::record::{ALIGNMENT, Header, Kind};
+use crate::log::segment::{SEGMENT_HEADER_BYTES, SEGMENT_SUFFIX, segment_name};
+use crate::log::segments::{Existing, Last, Sealed};
 
-/// Bytes read at once when only the header of a segment's first record is wanted.
-const FRONT_BYTES: usize = SEGMENT_HEADER_BYTES + crate::log::record::HEADER_BYTES;
+/// What to do about a log that is not whole.
+pub(crate) const RESTORE_ALL: &str = "restore the whole data directory from a copy, or choose an empty one to start as a new application";
 
 /// How far a recovery has come.
 #[derive(Clone, Copy, Debug)]
@@ -59,25 +60,38 @@ pub(crate) trait Sink {
     fn progress(&mut self, progress: RecoveryProgress);
 }
 
-/// A segment that a start found.
-#[derive(Debug)]
-pub(crate) struct Found {
-    pub(crate) path: PathBuf,
-    header: SegmentHeader,
-    seed: Seed,
-    bytes: u64,
-    first_lsn: Option<u64>,
-}
-
 /// Replays the log in `dir` into `sink`. The base holds what `covered` says.
 pub(crate) fn replay(
     dir: &Path,
     covered: Covered,
     sink: &mut impl Sink,
 ) -> Result<Replayed, StoreError> {
+    let files = find_files(dir)?;
+    let (mut replayed, end) = read_log(dir, &files, covered, sink)?;
+    for path in &files.half_made {
+        std::fs::remove_file(path).map_err(|error| StoreError::io(path, error))?;
+    }
+    if let Some((at, offset)) = end {
+        let kept = &files.chain[at];
+        sync(&kept.path)?;
+        // A log without a record begins anew.
+        let number = if replayed.last_lsn == 0 { 0 } else { kept.header.number };
+        replayed.existing.last = Some(Last { path: kept.path.clone(), number, end: offset });
+    }
+    replayed.existing.free = files.free;
+    Ok(replayed)
+}
+
+/// Reads all records; the second answer is where they end: a segment of the chain and an offset in it.
+fn read_log(
+    dir: &Path,
+    files: &Files,
+    covered: Covered,
+    sink: &mut impl Sink,
+) -> Result<(Replayed, Option<(usize, u64)>), StoreError> {
+    let segments = &files.chain[..];
     let checkpoint = covered.floor;
-    let (segments, free) = find_segments(dir)?;
-    let start = start_of(dir, &segments, checkpoint)?;
+    let start = start_of(dir, segments, checkpoint)?;
     let mut replay = Replay {
         covered,
         expected: start.map_or(checkpoint + 1, |(_, expected)| expected),
@@ -90,43 +104,40 @@ pub(crate) fn replay(
         },
     };
     let end = match start {
-        Some((at, _)) => Some(ReadAhead::within(&segments, |ahead| replay.run(ahead, at, sink))?),
+        Some((at, _)) => Some(ReadAhead::within(segments, |ahead| replay.run(ahead, at, sink))?),
         None => None,
     };
-    let last_lsn = replay.expected - 1;
-    let highest = segments.last().map(|segment| segment.header);
-    let existing = Existing {
-        sealed: Vec::new(),
-        free,
-        next_number: highest.map_or(1, |header| header.number + 1),
-        epoch: segments.iter().map(|segment| segment.header.epoch).max().unwrap_or(0) + 1,
-    };
+    let headers = || segments.iter().chain(&files.dead).map(|segment| segment.header);
     let mut replayed = Replayed {
-        last_lsn: last_lsn.max(checkpoint),
+        last_lsn: (replay.expected - 1).max(checkpoint),
         records: replay.records,
         record_bytes: replay.record_bytes,
         cut: None,
-        existing,
+        existing: Existing {
+            sealed: Vec::new(),
+            free: Vec::new(),
+            next_number: headers().map(|header| header.number).max().unwrap_or(0) + 1,
+            epoch: headers().map(|header| header.epoch).max().unwrap_or(0) + 1,
+            last: None,
+        },
     };
+    let mut last_in = replay.last_in;
     if let Some((at, offset)) = end {
-        let bytes = cut_bytes(&segments, at, offset)?;
-        replayed.cut = (bytes > 0).then(|| TailCut {
-            path: segments[at].path.clone(),
-            offset,
-            lsn: last_lsn + 1,
-            bytes,
-        });
-        replayed.existing.sealed = keep(&segments[..=at], &replay.last_in, offset)?;
-        // No record of these is needed: the set gives them up once the next segment exists, so that
-        // there is always one that says how far the epochs have come.
-        let cut = segments[at + 1..].iter().map(|segment| Sealed {
-            path: segment.path.clone(),
-            number: segment.header.number,
-            last_lsn: 0,
-        });
-        replayed.existing.sealed.extend(cut);
+        let bytes = cut_bytes(segments, at, offset)?;
+        let (path, lsn) = (segments[at].path.clone(), replay.expected);
+        replayed.cut = (bytes > 0).then_some(TailCut { path, offset, lsn, bytes });
+        // No record of those behind is needed: the set gives them up once the next segment exists,
+        // so that there is always one that says how far the epochs have come.
+        last_in[at + 1..].fill(0);
     }
-    Ok(replayed)
+    let sealed = |segment: &Found, last_lsn| Sealed {
+        path: segment.path.clone(),
+        number: segment.header.number,
+        last_lsn,
+    };
+    replayed.existing.sealed = segments.iter().zip(last_in).map(|(s, l)| sealed(s, l)).collect();
+    replayed.existing.sealed.extend(files.dead.iter().map(|segment| sealed(segment, 0)));
+    Ok((replayed, end))
 }
 
 /// The segment to begin with and the position of its first record; `None` for an empty log.
@@ -136,45 +147,45 @@ fn start_of(
     checkpoint: u64,
 ) -> Result<Option<(usize, u64)>, StoreError> {
     let needed = checkpoint + 1;
+    let Some(oldest) = segments.first() else {
+        if checkpoint == 0 {
+            return Ok(None);
+        }
+        return Err(missing(dir, &format!("*{SEGMENT_SUFFIX}"), checkpoint));
+    };
     let readable =
         segments.iter().enumerate().find_map(|(at, segment)| Some((at, segment.first_lsn?)));
+    let previous = oldest.header.previous;
     match readable {
         Some((at, first)) if first <= needed => Ok(Some((at, first))),
-        Some((0, first)) => Err(damaged(
-            dir,
-            0,
-            format!(
-                "the log begins with record {first}, but records from {needed} on are needed: segment files are missing, or the base is not the one that belongs to this log; restore the whole data directory from a copy"
-            ),
-        )),
-        None if segments.is_empty() && checkpoint > 0 => Err(damaged(
-            dir,
-            0,
-            String::from(
-                "all segment files are missing, and with them commits that were durable; restore them from a copy",
-            ),
-        )),
-        None if segments.is_empty() => Ok(None),
-        _ => Ok(Some((0, needed))),
+        Some((0, first)) if previous == 0 => {
+            let problem = format!("the first segment begins with record {first}; {RESTORE_ALL}");
+            Err(damaged(&oldest.path, SEGMENT_HEADER_BYTES as u64, problem))
+        }
+        Some((0, _)) => Err(missing(dir, &segment_name(previous), checkpoint)),
+        Some(_) => Ok(Some((0, needed))),
+        // The segment of the last durable record is never given up.
+        None if previous > 0 && !has_headers(oldest)? => {
+            Err(missing(dir, &segment_name(previous), checkpoint))
+        }
+        None => Ok(Some((0, checkpoint.max(1)))),
     }
 }
 
-/// Makes what stays durable, and cuts the last segment. Those before it are synced already.
-fn keep(segments: &[Found], last_in: &[u64], offset: u64) -> Result<Vec<Sealed>, StoreError> {
-    if let Some(last) = segments.last() {
-        let file = OpenOptions::new().write(true).open(&last.path);
-        file.and_then(|file| {
-            file.set_len(offset)?;
-            file.sync_all()
-        })
-        .map_err(|error| StoreError::io(&last.path, error))?;
-    }
-    let sealed = segments.iter().zip(last_in).map(|(segment, last)| Sealed {
-        path: segment.path.clone(),
-        number: segment.header.number,
-        last_lsn: *last,
-    });
-    Ok(sealed.collect())
+fn has_headers(segment: &Found) -> Result<bool, StoreError> {
+    let bytes = read(&segment.path)?;
+    Ok(headers_from(segment, &bytes, SEGMENT_HEADER_BYTES).next().is_some())
+}
+
+fn missing(dir: &Path, name: &str, checkpoint: u64) -> StoreError {
+    let error = StoreError::Missing {
+        path: dir.join(name),
+        problem: format!(
+            "the base has everything up to record {checkpoint}, and the log does not go on from there (or the base is not the one that belongs to this log); {RESTORE_ALL}"
+        ),
+    };
+    tracing::error!(%error, "damage");
+    error
 }
 
 struct Replay {
@@ -208,6 +219,8 @@ impl Replay {
                 .find(|next| segments[*next].first_lsn == Some(self.expected));
             if let Some(next) = next {
                 ahead.give_back(bytes);
+                // Those between have no record. They stay as long as those before them.
+                self.last_in[at..next].fill(self.expected - 1);
                 at = next;
                 continue;
             }
@@ -216,18 +229,35 @@ impl Replay {
                 .max(claim_of(&segments[at + 1..])?)
                 .max(self.covered.top);
             if claim >= self.expected {
-                let (path, offset) = locate(&segments[at..], &bytes, offset, self.expected)?;
-                return Err(damaged(
-                    path,
-                    offset as u64,
-                    format!(
-                        "record {} cannot be read, but everything up to {claim} was durable; restore the file from a copy, or start with an empty directory",
-                        self.expected
-                    ),
-                ));
+                return Err(self.damage(&segments[at..], &bytes, offset, claim)?);
             }
             return Ok((at, offset as u64));
         }
+    }
+
+    /// What is wrong with the record at `offset` of the first of `segments`, whose bytes are `bytes`.
+    fn damage(
+        &self,
+        segments: &[Found],
+        bytes: &[u8],
+        offset: usize,
+        claim: u64,
+    ) -> Result<StoreError, StoreError> {
+        let lsn = self.expected;
+        let (path, offset) = locate(segments, bytes, offset, lsn)?;
+        let held = match Header::read(&bytes[offset.min(bytes.len())..], &segments[0].seed) {
+            Some(header) if path == segments[0].path && header.lsn == lsn => match header.kind {
+                Kind::Commit => {
+                    format!("a commit of shard {}, {} bytes", header.shard, header.body_bytes)
+                }
+                Kind::Mark => String::from("a mark"),
+            },
+            _ => String::from("its header cannot be read either"),
+        };
+        let problem = format!(
+            "record {lsn} ({held}) cannot be read, but everything up to {claim} was durable; {RESTORE_ALL}"
+        );
+        Ok(damaged(path, offset as u64, problem))
     }
 
     /// Replays one segment; returns the offset behind its last whole record.
@@ -298,12 +328,14 @@ fn claim_after(segment: &Found, bytes: &[u8], offset: usize) -> u64 {
     headers_from(segment, bytes, offset).map(|(_, header)| header.durable).max().unwrap_or(0)
 }
 
-/// The highest position that anything in whole segments states as durable.
+/// The highest position that anything in whole segments states as durable. A record in one says so
+/// of all those in the segments before.
 fn claim_of(segments: &[Found]) -> Result<u64, StoreError> {
     let mut claim = 0;
     for segment in segments {
         let bytes = read(&segment.path)?;
-        claim = claim.max(segment.header.durable).max(claim_after(
+        let before = segment.first_lsn.map_or(0, |first| first.saturating_sub(1));
+        claim = claim.max(segment.header.durable).max(before).max(claim_after(
             segment,
             &bytes,
             SEGMENT_HEADER_BYTES,
@@ -326,54 +358,15 @@ fn cut_bytes(segments: &[Found], at: usize, offset: u64) -> Result<u64, StoreErr
     Ok(sum)
 }
 
-/// The segments in `dir` by number, and files that wait for reuse. Half-made files are removed.
-fn find_segments(dir: &Path) -> Result<(Vec<Found>, Vec<PathBuf>), StoreError> {
-    let io = |error| StoreError::io(dir, error);
-    let mut segments = Vec::new();
-    let mut free = Vec::new();
-    for entry in std::fs::read_dir(dir).map_err(io)? {
-        let path = entry.map_err(io)?.path();
-        let name = path.file_name().and_then(|name| name.to_str());
-        let name = name.unwrap_or_default();
-        if name.starts_with("free-") {
-            free.push(path);
-        } else if name.starts_with("new-") {
-            std::fs::remove_file(&path).map_err(|error| StoreError::io(&path, error))?;
-        } else if let Some(number) = name.strip_suffix(".log") {
-            segments.push(open_segment(path.clone(), number.parse().ok())?);
-        }
-    }
-    segments.sort_by_key(|segment| segment.header.number);
-    Ok((segments, free))
-}
-
-fn open_segment(path: PathBuf, number: Option<u64>) -> Result<Found, StoreError> {
-    use std::io::Read;
-
-    let io = |error| StoreError::io(&path, error);
-    let file = File::open(&path).map_err(io)?;
-    let bytes = file.metadata().map_err(io)?.len();
-    let mut front = Vec::with_capacity(FRONT_BYTES);
-    file.take(FRONT_BYTES as u64).read_to_end(&mut front).map_err(io)?;
-    let header = SegmentHeader::decode(&front)
-        .filter(|header| Some(header.number) == number)
-        .ok_or_else(|| {
-            damaged(
-                &path,
-                0,
-                String::from("the header of the segment cannot be read or is that of another one; restore the file from a copy"),
-            )
-        })?;
-    let seed = header.seed();
-    let first = Header::read(&front[SEGMENT_HEADER_BYTES..], &seed);
-    Ok(Found { path, header, seed, bytes, first_lsn: first.map(|first| first.lsn) })
+fn sync(path: &Path) -> Result<(), StoreError> {
+    File::open(path).and_then(|file| file.sync_all()).map_err(|error| StoreError::io(path, error))
 }
 
 fn read(path: &Path) -> Result<Vec<u8>, StoreError> {
     std::fs::read(path).map_err(|error| StoreError::io(path, error))
 }
 
-fn damaged(path: &Path, offset: u64, problem: String) -> StoreError {
+pub(crate) fn damaged(path: &Path, offset: u64, problem: String) -> StoreError {
     tracing::error!(path = %path.display(), offset, %problem, "damage");
     StoreError::Damaged { path: path.to_path_buf(), offset, problem }
 }

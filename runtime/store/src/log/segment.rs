@@ -11,14 +11,21 @@ use crate::log::record::Seed;
 
 pub(crate) const MAGIC: [u8; 8] = *b"DORMLOG\x01";
 pub(crate) const SEGMENT_HEADER_BYTES: usize = 64;
+/// How the names of segments end.
+pub(crate) const SEGMENT_SUFFIX: &str = ".log";
 static ZEROS: [u8; 1 << 16] = [0; 1 << 16];
 
-/// What the front of a segment says of it. `durable` is what was durable when it was made.
+/// What the front of a segment says of it.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(crate) struct SegmentHeader {
     pub(crate) number: u64,
     pub(crate) epoch: u64,
+    /// What was durable when it was made.
     pub(crate) durable: u64,
+    /// Number of the segment whose records come before those of this one; 0: there is none.
+    pub(crate) previous: u64,
+    /// Length of the file.
+    pub(crate) bytes: u64,
 }
 
 impl SegmentHeader {
@@ -32,6 +39,8 @@ impl SegmentHeader {
         bytes[8..16].copy_from_slice(&self.number.to_be_bytes());
         bytes[16..24].copy_from_slice(&self.epoch.to_be_bytes());
         bytes[24..32].copy_from_slice(&self.durable.to_be_bytes());
+        bytes[32..40].copy_from_slice(&self.previous.to_be_bytes());
+        bytes[40..48].copy_from_slice(&self.bytes.to_be_bytes());
         let checksum = crc32fast::hash(&bytes[..60]);
         bytes[60..].copy_from_slice(&checksum.to_be_bytes());
         bytes
@@ -47,13 +56,15 @@ impl SegmentHeader {
             number: number_at(8),
             epoch: number_at(16),
             durable: number_at(24),
+            previous: number_at(32),
+            bytes: number_at(40),
         })
     }
 }
 
 /// The name of segment `number`.
-pub(crate) fn segment_path(dir: &Path, number: u64) -> PathBuf {
-    dir.join(format!("{number:020}.log"))
+pub(crate) fn segment_name(number: u64) -> String {
+    format!("{number:020}{SEGMENT_SUFFIX}")
 }
 
 /// The name under which a segment that is not needed any more waits for its next life.
@@ -84,13 +95,14 @@ pub(crate) struct Plan<'a> {
 }
 
 impl Segment {
-    /// Makes a segment. Under its name it has a valid header and its full size, also after a crash.
+    /// Makes a segment; `header` without its length. Under its name it has a valid header and its full
+    /// size, also after a crash.
     pub(crate) fn create(
         plan: Plan<'_>,
-        header: &SegmentHeader,
+        mut header: SegmentHeader,
         faults: &Faults,
     ) -> Result<Self, StoreError> {
-        let path = segment_path(plan.dir, header.number);
+        let path = plan.dir.join(segment_name(header.number));
         let (made, fill) = match plan.recycled {
             Some(recycled) => (recycled, false),
             None => (plan.dir.join(format!("new-{:020}", header.number)), true),
@@ -101,7 +113,7 @@ impl Segment {
         if fill {
             fill_with_zeros(&file, plan.bytes).map_err(io)?;
         }
-        let bytes = file.metadata().map_err(io)?.len();
+        header.bytes = file.metadata().map_err(io)?.len();
         file.write_all_at(&header.encode(), 0).map_err(io)?;
         file.sync_all().map_err(io)?;
         std::fs::rename(&made, &path).map_err(io)?;
@@ -110,7 +122,7 @@ impl Segment {
             path,
             seed: header.seed(),
             offset: SEGMENT_HEADER_BYTES as u64,
-            bytes,
+            bytes: header.bytes,
             number: header.number,
             file,
             faults: faults.clone(),
@@ -220,7 +232,7 @@ mod tests {
 
     #[test]
     fn the_bytes_of_a_segment_header_never_change() {
-        let header = SegmentHeader { number: 3, epoch: 2, durable: 77 };
+        let header = SegmentHeader { number: 3, epoch: 2, durable: 77, previous: 1, bytes: 4_096 };
         let bytes = header.encode();
         assert_eq!(SegmentHeader::decode(&bytes), Some(header));
         let hex: String = bytes.iter().map(|byte| format!("{byte:02x}")).collect();
@@ -234,5 +246,5 @@ mod tests {
 
     // Computed by another implementation, from docs/format.md.
     const GOLDEN: &str = "444f524d4c4f470100000000000000030000000000000002000000000000004d\
-                          00000000000000000000000000000000000000000000000000000000c208cf7f";
+                          000000000000000100000000000010000000000000000000000000003b60708d";
 }

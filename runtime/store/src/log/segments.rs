@@ -2,6 +2,7 @@
 //! record is needed of any more become new ones. Which segments exist says what has to be replayed;
 //! nothing else points into the log.
 
+use std::fs::OpenOptions;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
@@ -28,6 +29,16 @@ pub(crate) struct Existing {
     pub(crate) free: Vec<PathBuf>,
     pub(crate) next_number: u64,
     pub(crate) epoch: u64,
+    /// The segment that the next one follows, and where its records end.
+    pub(crate) last: Option<Last>,
+}
+
+/// The segment with which the log ended.
+#[derive(Clone, Debug)]
+pub(crate) struct Last {
+    pub(crate) path: PathBuf,
+    pub(crate) number: u64,
+    pub(crate) end: u64,
 }
 
 #[derive(Debug)]
@@ -50,6 +61,10 @@ struct State {
     /// Bytes that the next segment must have at least, for a record larger than a segment.
     bytes_min: u64,
     next_number: u64,
+    /// The segment in use: the next one says that it follows it.
+    in_use: u64,
+    /// What recovery is yet to cut.
+    cut: Option<Last>,
     free: Vec<PathBuf>,
     sealed: Vec<Sealed>,
     stops: bool,
@@ -75,6 +90,8 @@ impl Segments {
                 failed: None,
                 bytes_min: 0,
                 next_number: existing.next_number,
+                in_use: existing.last.as_ref().map_or(0, |last| last.number),
+                cut: existing.last,
                 free: existing.free,
                 sealed: existing.sealed,
                 stops: false,
@@ -83,11 +100,20 @@ impl Segments {
         }
     }
 
-    /// Makes the first segment of this run, of `bytes` unless there is a file to reuse, and then
-    /// gives up those that recovery has cut.
+    /// Makes the first segment of this run, of `bytes` unless there is a file to reuse, and then cuts
+    /// what recovery has not kept: a segment that is shorter than it says has one that follows it.
     pub(crate) fn first(&self, bytes: u64) -> Result<Segment, StoreError> {
-        let (number, recycled) = self.claim(bytes);
-        let first = self.make(number, bytes, recycled)?;
+        let first = self.make(self.claim(bytes))?;
+        let cut = {
+            let mut state = lock(&self.state);
+            state.in_use = first.number;
+            state.cut.take()
+        };
+        if let Some(last) = cut {
+            let file = OpenOptions::new().write(true).open(&last.path);
+            file.and_then(|file| file.set_len(last.end))
+                .map_err(|error| StoreError::io(&last.path, error))?;
+        }
         self.recycle(0)?;
         Ok(first)
     }
@@ -102,13 +128,14 @@ impl Segments {
                     .wait(state)
                     .expect("no thread of the store panics while it holds a lock");
             }
-            if state.stops {
-                return;
-            }
-            let bytes = self.bytes.max(state.bytes_min);
+            // Also at the end: without one that follows it, nothing tells that the last one is lost.
+            let bytes = match (state.stops, state.ready.is_some() || state.failed.is_some()) {
+                (true, true) => return,
+                (true, false) => SEGMENT_HEADER_BYTES as u64,
+                (false, _) => self.bytes.max(state.bytes_min),
+            };
             drop(state);
-            let (number, recycled) = self.claim(bytes);
-            let made = self.make(number, bytes, recycled);
+            let made = self.make(self.claim(bytes));
             state = lock(&self.state);
             match made {
                 Ok(segment) => state.ready = Some(segment),
@@ -133,6 +160,7 @@ impl Segments {
                 self.changed.notify_all();
                 if segment.has_room_for(record_bytes) {
                     state.bytes_min = 0;
+                    state.in_use = segment.number;
                     return Ok(segment);
                 }
                 state.bytes_min = (SEGMENT_HEADER_BYTES + record_bytes) as u64;
@@ -158,12 +186,16 @@ impl Segments {
         });
     }
 
-    /// Gives up the segments of which no record above `checkpoint` is needed.
+    /// Gives up the segments of which no record above `checkpoint` is needed. The one with the last
+    /// durable record stays, so that the log always says how far it went.
     pub(crate) fn recycle(&self, checkpoint: u64) -> Result<(), StoreError> {
+        let durable = self.durable.load(Ordering::Acquire);
         let mut state = lock(&self.state);
-        let (done, kept): (Vec<_>, Vec<_>) = std::mem::take(&mut state.sealed)
-            .into_iter()
-            .partition(|sealed| sealed.last_lsn <= checkpoint);
+        let (done, kept): (Vec<_>, Vec<_>) =
+            std::mem::take(&mut state.sealed).into_iter().partition(|sealed| {
+                let last = sealed.last_lsn;
+                last == 0 || (last <= checkpoint && last < durable)
+            });
         state.sealed = kept;
         let mut room = self.free_max.saturating_sub(state.free.len());
         drop(state);
@@ -193,26 +225,31 @@ impl Segments {
         self.changed.notify_all();
     }
 
-    fn claim(&self, bytes: u64) -> (u64, Option<PathBuf>) {
+    fn claim(&self, bytes: u64) -> Claim {
         let mut state = lock(&self.state);
         let number = state.next_number;
         state.next_number += 1;
         let recycled = if bytes <= self.bytes { state.free.pop() } else { None };
-        (number, recycled)
+        Claim { number, previous: state.in_use, bytes, recycled }
     }
 
-    fn make(
-        &self,
-        number: u64,
-        bytes: u64,
-        recycled: Option<PathBuf>,
-    ) -> Result<Segment, StoreError> {
+    fn make(&self, claim: Claim) -> Result<Segment, StoreError> {
         let header = SegmentHeader {
-            number,
+            number: claim.number,
             epoch: self.epoch,
             durable: self.durable.load(Ordering::Acquire),
+            previous: claim.previous,
+            bytes: 0,
         };
-        let plan = Plan { dir: &self.dir, bytes, recycled };
-        Segment::create(plan, &header, &self.faults)
+        let plan = Plan { dir: &self.dir, bytes: claim.bytes, recycled: claim.recycled };
+        Segment::create(plan, header, &self.faults)
     }
+}
+
+/// A segment that is to be made.
+struct Claim {
+    number: u64,
+    previous: u64,
+    bytes: u64,
+    recycled: Option<PathBuf>,
 }
