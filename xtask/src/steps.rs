@@ -32,7 +32,7 @@ const STEPS: &[Step] = &[
 ];
 
 /// Schedules that each run simulates.
-const SIM_SEEDS: &str = "200";
+const SIM_SEEDS: &str = "2000";
 
 /// Packages whose tests need other languages, or drive whole processes: steps of their own.
 const INTEROP: &str = "dormouse-interop";

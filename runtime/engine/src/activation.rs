@@ -204,6 +204,13 @@ impl Activations {
         (activation.generation == id.generation).then_some(activation)
     }
 
+    /// The generation that a slot is at, whichever was asked for.
+    pub(crate) fn latest(&self, id: InvocationId) -> InvocationId {
+        let activation = self.slots.get(id.slot as usize).and_then(Option::as_deref);
+        let generation = activation.map_or(id.generation, |activation| activation.generation);
+        InvocationId { generation, ..id }
+    }
+
     /// A generation that no earlier question or invocation of the slot had.
     pub(crate) fn next_id(&mut self, slot: u32) -> InvocationId {
         self.generation = self.generation.wrapping_add(1);
@@ -256,6 +263,15 @@ impl Activations {
         }
         self.hand = (self.hand + 1) % self.slots.len();
         Some((self.hand as u32, self.slots[self.hand].as_deref_mut()))
+    }
+
+    /// Those of a partition, in the order of their slots.
+    pub(crate) fn slots_of(&self, partition: Partition) -> Vec<u32> {
+        let slots = self.slots.iter().zip(0..);
+        let of_partition = |(slot, _): &(&Option<Box<Activation>>, u32)| {
+            slot.as_ref().is_some_and(|activation| activation.partition == partition)
+        };
+        slots.filter(of_partition).map(|(_, slot)| slot).collect()
     }
 
     pub(crate) fn slots_len(&self) -> usize {

@@ -34,6 +34,32 @@ pub enum Breakage {
     ForgetEgress,
     /// A message put aside for want of memory is not looked for.
     ForgetAside,
+    /// The nonce of a fence is not compared.
+    IntegerFence,
+    /// Commits have no number: one is taken although the one before it is missing.
+    NoCommitNumber,
+    /// A sender is told what was taken before that is safe.
+    StatusEarly,
+    /// A reply that nothing was written for leaves without asking the store.
+    UnfencedReply,
+    /// The same, and it does not wait for what was appended before it either.
+    SkipEmptyCommit,
+    /// Where outbox entries are deleted, the head does not say up to which.
+    ForgetTrim,
+    /// A sender is told that something was taken before the commit that says so is durable.
+    TrimEarly,
+    /// The answer to an earlier invocation is taken for the one in flight.
+    StaleGeneration,
+    /// Delayed messages are sent before their time.
+    FireEarly,
+    /// That a value was seen expired is not written, and a partition has no time of its own.
+    ReviveExpired,
+    /// A report of missing messages that a confirmation has overtaken is not heeded.
+    DropStaleGap,
+    /// A read of later delayed messages does not wait for a cancellation to be readable.
+    ScanBeforeCancel,
+    /// Instances are put to sleep before their finished messages are gone from reads.
+    SleepBeforeUsedUp,
 }
 
 #[cfg(feature = "breakages")]

@@ -26,7 +26,7 @@ pub enum FrameBody {
     Gap { epoch: u64, taken: u64 },
     /// How far has `to` taken the messages of `from`?
     Ask,
-    /// The answer: as stored or accepted by `from`.
+    /// The answer: what `from` has taken and will not lose.
     Status { epoch: u64, taken: u64 },
 }
 
@@ -118,6 +118,8 @@ impl OutChannel {
 pub(crate) struct InMark {
     pub(crate) epoch: u64,
     pub(crate) taken: u64,
+    /// Of these, what will not be lost: all that the sender may be told.
+    pub(crate) confirmed: u64,
     /// Already listed in the open commit.
     pub(crate) is_touched: bool,
 }

@@ -91,7 +91,8 @@ impl Shard {
             FrameBody::Gap { epoch, taken } => self.resend(to, from, epoch, taken),
             FrameBody::Ask => {
                 let mark = self.part(to).marks[usize::from(from.0)].unwrap_or_default();
-                let body = FrameBody::Status { epoch: mark.epoch, taken: mark.taken };
+                let taken = if breaks(Breakage::StatusEarly) { mark.taken } else { mark.confirmed };
+                let body = FrameBody::Status { epoch: mark.epoch, taken };
                 self.actions.push(Action::Frame(Frame { from: to, to: from, body }));
             }
             FrameBody::Status { epoch, taken } => self.open_channel(to, from, epoch, taken),
@@ -116,7 +117,7 @@ impl Shard {
                 self.answer_gap(receiver, sender, mark);
                 return;
             }
-            mark = InMark { epoch, taken: after, is_touched: mark.is_touched };
+            mark = InMark { epoch, taken: after, confirmed: after, is_touched: mark.is_touched };
         }
         if after > mark.taken && !breaks(Breakage::SkipGapCheck) {
             self.answer_gap(receiver, sender, mark);
@@ -142,6 +143,16 @@ impl Shard {
         for message in messages.into_iter().skip(known) {
             let hash = placement_hash(&message.target);
             self.enqueue(receiver, hash, message);
+        }
+    }
+
+    /// The mark that a confirmation names will not be lost.
+    pub(crate) fn note_confirmed(&mut self, frame: &Frame) {
+        if let FrameBody::Confirm { epoch, taken } = frame.body
+            && let Some(mark) = &mut self.part(frame.from).marks[usize::from(frame.to.0)]
+            && mark.epoch == epoch
+        {
+            mark.confirmed = mark.confirmed.max(taken);
         }
     }
 
@@ -172,7 +183,8 @@ impl Shard {
         let Some(channel) = &mut self.part(sender).channels[usize::from(receiver.0)] else {
             return;
         };
-        if epoch > channel.epoch {
+        let is_stale = breaks(Breakage::DropStaleGap) && taken < channel.trimmed;
+        if epoch > channel.epoch || is_stale {
             return;
         }
         // A report that was overtaken counts too: the batch that it names was not taken.

@@ -3,13 +3,28 @@
 use bytes::Bytes;
 use dormouse_protocol::Partition;
 
+use crate::breakage::{Breakage, breaks};
 use crate::codec::{Reader, put_bytes};
 
-/// Who may write a partition: compared for equality in each commit.
+/// Who may write a partition: compared for equality in each commit. The counter alone could come back,
+/// where a store forgets that somebody took the partition; the nonce does not.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Fence {
     pub counter: u64,
     pub nonce: u128,
+}
+
+/// What a store has to say of each part of a commit before it takes all of them, or none.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Admission {
+    /// It is the next one.
+    Apply,
+    /// It was taken before: a repeat, whose answer was lost.
+    Already,
+    /// Another owner has taken the partition.
+    Fenced,
+    /// A commit before it is missing.
+    Gap,
 }
 
 /// One atomic batch: all of it or nothing becomes durable.
@@ -38,6 +53,26 @@ pub struct PartMeta {
     pub time_ms: u64,
     /// The highest arrival number given out.
     pub arrival: u64,
+}
+
+impl PartMeta {
+    /// Judges this part by the partition's fence and the sequence number of its last commit.
+    #[must_use]
+    pub fn admit(&self, fence: Fence, stored_seq: u64) -> Admission {
+        let is_owner = self.fence.counter == fence.counter
+            && (self.fence.nonce == fence.nonce || breaks(Breakage::IntegerFence));
+        if !is_owner {
+            return Admission::Fenced;
+        }
+        if breaks(Breakage::NoCommitNumber) {
+            return Admission::Apply;
+        }
+        match self.seq {
+            seq if seq <= stored_seq => Admission::Already,
+            seq if seq == stored_seq + 1 => Admission::Apply,
+            _ => Admission::Gap,
+        }
+    }
 }
 
 /// Outbox entries of channel `from` → `to` numbered at most `upto` are confirmed.

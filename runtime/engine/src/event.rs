@@ -24,8 +24,15 @@ pub struct InvocationId {
 pub enum Event {
     /// A partition that this shard owns from now on, as stored.
     Opened { partition: Partition, fence: Fence, opened: Opened },
-    /// All partitions of all shards are open: channels and recovery may begin.
+    /// All partitions of all shards are open: channels and recovery may begin. Also after one that was
+    /// opened later.
     Started,
+    /// The store has refused a commit or a read of this partition, where partitions commit alone:
+    /// another shard owns it, or a commit is missing. It is forgotten, and may be opened again. What
+    /// the store has still to say about commits and reads asked for before must not follow.
+    Refused { partition: Partition },
+    /// This partition was opened elsewhere: what was sent to it and not confirmed is offered again.
+    Moved { partition: Partition },
     /// A message from an ingress. With a token, [`crate::Action::Accepted`] follows when durable.
     Submit { message: Message, token: Option<SubmitToken> },
     /// From another partition's owner.

@@ -18,6 +18,7 @@ use crate::shard::Shard;
 
 impl Shard {
     pub(crate) fn done(&mut self, id: InvocationId, result: Result<Completed, InvokeError>) {
+        let id = if breaks(Breakage::StaleGeneration) { self.activations.latest(id) } else { id };
         let Some(activation) = self.activations.current(id) else {
             return;
         };
@@ -140,7 +141,8 @@ impl Shard {
             self.stats.blocked -= 1;
         }
         let mut batch = std::mem::take(&mut activation.batch);
-        if batch.iter().any(|entry| entry.is_persisted) {
+        let is_persisted = batch.iter().any(|entry| entry.is_persisted);
+        if is_persisted && !breaks(Breakage::SleepBeforeUsedUp) {
             // Asleep before that can be read, it could be woken by its finished messages.
             let commit = self.scope(partition).number;
             self.activations.get(slot).last_write = commit;
@@ -166,6 +168,10 @@ impl Shard {
         if is_reply_address(&message.target) {
             self.stats.replies += 1;
             let reply = Action::Reply { id: message.target.id, value: message.value };
+            if breaks(Breakage::SkipEmptyCommit) && self.scope(partition).open.ops.is_empty() {
+                self.actions.push(reply);
+                return;
+            }
             self.scope(partition).release_when_durable(reply);
             return;
         }

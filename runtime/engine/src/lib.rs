@@ -2,7 +2,8 @@
 //!
 //! In the order of a message's journey: [`Event`] → `accept` (mailboxes) → `schedule` (load, invoke) →
 //! `finish` (effects) → `channels`, `timers`, `egress` → `seal` (one atomic commit) → `release` (what may
-//! leave at which moment). `recovery` brings back what a crash left; `sleep` gives memory back.
+//! leave at which moment). `recovery` brings back what a crash left; `ownership` is about partitions that
+//! change hands; `sleep` gives memory back.
 //!
 //! Invariants:
 //! - It does no I/O, reads no clock, draws no random number, spawns nothing and logs nothing.
@@ -27,6 +28,7 @@ mod breakage;
 mod channels;
 mod egress;
 mod finish;
+mod ownership;
 mod partition_state;
 mod record;
 mod recovery;
@@ -42,7 +44,7 @@ mod types;
 pub use action::{Action, EgressOut, GetFor, ScanFor, ScanRange, TokenRow};
 pub use activation::ACTIVATION_BYTES;
 pub use channel::{Frame, FrameBody};
-pub use commit::{Commit, Fence, Op, OpBuffer, Opened, PartMeta, Trim};
+pub use commit::{Admission, Commit, Fence, Op, OpBuffer, Opened, PartMeta, Trim};
 pub use event::{Completed, Event, InvocationId, SubmitToken};
 pub use limits::Limits;
 pub use recovery::unconfirmed_egress;

@@ -70,7 +70,7 @@ impl Shard {
             match keys::parse(key)?.1 {
                 Key::Mark { sender } => {
                     let [epoch, taken] = get_numbers(value)?;
-                    let mark = InMark { epoch, taken, is_touched: false };
+                    let mark = InMark { epoch, taken, confirmed: taken, is_touched: false };
                     *slot(&mut part.marks, sender)? = Some(mark);
                 }
                 Key::OutboxHead { receiver } => {

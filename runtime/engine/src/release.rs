@@ -21,6 +21,12 @@ impl Shard {
         if self.config.is_prefix {
             self.release_channels(index, number);
         }
+        if breaks(Breakage::TrimEarly) && !self.config.is_prefix {
+            let scope = &mut self.scopes[index];
+            let confirms =
+                scope.in_flight.iter_mut().map(|sealed| std::mem::take(&mut sealed.confirms));
+            self.actions.extend(confirms.flatten().map(Action::Frame));
+        }
         if breaks(Breakage::ReleaseEarly) {
             for sealed in &mut self.scopes[index].in_flight {
                 self.actions.append(&mut sealed.releases);
@@ -41,7 +47,10 @@ impl Shard {
             // Entries left to the store may be readable now.
             self.load_outbox(sender, receiver);
         }
-        self.actions.extend(confirms.into_iter().map(Action::Frame));
+        for frame in confirms {
+            self.note_confirmed(&frame);
+            self.actions.push(Action::Frame(frame));
+        }
     }
 
     /// What was left to the store has become readable: who waits for it goes on.

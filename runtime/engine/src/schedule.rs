@@ -260,8 +260,9 @@ impl Shard {
             if cell.value.is_some() && cell.expires_at_ms != 0 && cell.expires_at_ms <= time_ms {
                 // The function sees that it is gone, so it must stay gone, whatever clock comes next.
                 expired += cell.value.as_ref().map_or(0, Bytes::len);
-                *cell = Cell { is_dirty: true, ..Cell::default() };
-                is_dirty = true;
+                let is_noted = !breaks(Breakage::ReviveExpired);
+                *cell = Cell { is_dirty: is_noted, ..Cell::default() };
+                is_dirty |= is_noted;
             }
             if let (Expiration::AfterInvoke(ttl_ms), Some(_)) = (spec.expiration, &cell.value) {
                 cell.expires_at_ms = time_ms.saturating_add(ttl_ms);

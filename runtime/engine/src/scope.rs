@@ -92,6 +92,12 @@ impl Scope {
         }
     }
 
+    /// Begins anew after `before`, whose commits nobody waits for any more.
+    pub(crate) fn after(before: &Self) -> Self {
+        let last = before.number - 1;
+        Self { number: before.number, visible: last, durable: last, ..Self::new() }
+    }
+
     pub(crate) fn release_when_durable(&mut self, action: Action) {
         self.open.releases.push(action);
     }

@@ -7,10 +7,10 @@ use crate::action::Action;
 use crate::activation::Entry;
 use crate::breakage::{Breakage, breaks};
 use crate::channel::{Frame, FrameBody};
-use crate::commit::{Commit, PartMeta};
+use crate::commit::{Commit, PartMeta, Trim};
 use crate::keys;
 use crate::record::{StoredState, numbers, put_state};
-use crate::scope::Sealed;
+use crate::scope::{Scoping, Sealed};
 use crate::shard::Shard;
 
 impl Shard {
@@ -31,6 +31,10 @@ impl Shard {
         self.put_states(index);
         let confirms = self.put_marks(index);
         let sends = self.put_heads(index);
+        if self.config.scoping == Scoping::Partition && !breaks(Breakage::UnfencedReply) {
+            // Also for a commit that writes nothing: whether a reply may leave is for the store to say.
+            self.touch(Partition(index as u16));
+        }
         let parts = self.close_parts(index);
         let scope = &mut self.scopes[index];
         let open = std::mem::take(&mut scope.open);
@@ -137,7 +141,8 @@ impl Shard {
             keys::fired(&mut self.key, partition);
             self.put(partition, &numbers(&[due_ms, arrival]));
         }
-        let listed = std::mem::take(&mut self.scopes[index].open.sends);
+        let mut listed = std::mem::take(&mut self.scopes[index].open.sends);
+        self.list_trimmed(index, &mut listed);
         let mut sends = Vec::with_capacity(listed.len());
         for (sender, receiver) in listed {
             let channel = &mut self.part(sender).channels[usize::from(receiver.0)];
@@ -149,6 +154,22 @@ impl Shard {
             sends.push((sender, receiver, head[1] - 1));
         }
         sends
+    }
+
+    /// Where confirmed entries are deleted, the head says up to which: the next owner may hear of an
+    /// older mark, and must not look for them.
+    fn list_trimmed(&mut self, index: usize, listed: &mut Vec<(Partition, Partition)>) {
+        if self.config.is_prefix || breaks(Breakage::ForgetTrim) {
+            return;
+        }
+        for at in 0..self.scopes[index].open.trims.len() {
+            let Trim { from, to, .. } = self.scopes[index].open.trims[at];
+            let channel = self.part(from).channels[usize::from(to.0)].as_mut();
+            let channel = channel.expect("a trimmed channel exists");
+            if !std::mem::replace(&mut channel.is_touched, true) {
+                listed.push((from, to));
+            }
+        }
     }
 
     fn close_parts(&mut self, index: usize) -> Vec<PartMeta> {

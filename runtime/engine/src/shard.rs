@@ -7,6 +7,7 @@ use dormouse_protocol::Partition;
 
 use crate::action::{Action, GetFor, ScanFor};
 use crate::activation::Activations;
+use crate::breakage::{Breakage, breaks};
 use crate::codec::DecodeError;
 use crate::event::{Event, InvocationId};
 use crate::limits::Limits;
@@ -167,6 +168,8 @@ impl Shard {
                 self.halt_on(opened);
             }
             Event::Started => self.start_all(),
+            Event::Refused { partition } => self.refused(partition),
+            Event::Moved { partition } => self.moved(partition),
         }
     }
 
@@ -271,6 +274,9 @@ impl Shard {
     pub(crate) fn time_ms(&mut self, partition: Partition) -> u64 {
         let now_ms = self.now_ms;
         let part = self.part(partition);
+        if breaks(Breakage::ReviveExpired) {
+            return now_ms;
+        }
         part.time_ms = part.time_ms.max(now_ms);
         part.time_ms
     }

@@ -78,7 +78,9 @@ impl Shard {
         self.delete(partition);
         // A read must not see the token as it was before.
         let commit = self.scope(partition).number;
-        self.part(partition).timers.far_commit = commit;
+        if !breaks(Breakage::ScanBeforeCancel) {
+            self.part(partition).timers.far_commit = commit;
+        }
         self.register_due(partition);
         self.load_timers(partition);
     }
@@ -140,7 +142,8 @@ impl Shard {
     pub(crate) fn fire_due(&mut self) {
         let mut budget = self.config.limits.timers_per_turn;
         while let Some((at_ms, partition)) = self.due.first().copied() {
-            if at_ms > self.now_ms || budget == 0 {
+            let early_ms = if breaks(Breakage::FireEarly) { 20 } else { 0 };
+            if at_ms > self.now_ms + early_ms || budget == 0 {
                 return;
             }
             budget -= 1;

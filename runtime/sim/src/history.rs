@@ -32,6 +32,18 @@ pub struct Sent {
     pub is_poison: bool,
     /// A question: answered, writes nothing.
     pub reply_to: Option<u64>,
+    /// What its target had durably written last when it was sent: an answer must know of it.
+    pub floor: Option<Id>,
+    /// Its client has lost the connection to whom it asked: nobody can say what became of it.
+    pub is_excused: bool,
+}
+
+impl Sent {
+    #[must_use]
+    pub fn new(target: Address, origin: Origin, hops: u8, amount: i64, is_poison: bool) -> Self {
+        let (reply_to, floor, is_excused) = (None, None, false);
+        Self { target, origin, hops, amount, is_poison, reply_to, floor, is_excused }
+    }
 }
 
 /// One step of a run's list of delayed messages.

@@ -5,10 +5,13 @@
 //!
 //! Read in this order: [`scenario`] → [`world`] → [`history`] → `check`.
 
+mod disk;
 pub mod history;
+pub mod kept;
 pub mod payload;
 pub mod rng;
 pub mod scenario;
+pub mod shrink;
 pub mod store;
 pub mod trace;
 pub mod world;
@@ -16,10 +19,8 @@ pub mod world;
 mod check;
 mod panics;
 
+use shrink::Overrides;
 use world::World;
-
-/// Messages submitted by one seed at most.
-pub const SUBMITS_MAX: u64 = 60;
 
 /// What came of one seed.
 #[derive(Debug)]
@@ -37,6 +38,10 @@ pub struct Summary {
     pub messages: usize,
     pub runs: usize,
     pub lives: usize,
+    /// Partitions opened, at starts and by shards that took them over.
+    pub openings: u64,
+    /// Commits that the store refused.
+    pub refusals: u64,
     pub steps: u64,
 }
 
@@ -45,23 +50,22 @@ impl Summary {
         self.messages += other.messages;
         self.runs += other.runs;
         self.lives += other.lives;
+        self.openings += other.openings;
+        self.refusals += other.refusals;
         self.steps += other.steps;
     }
-}
-
-/// The seeds of `seeds.txt`: each failed once.
-#[must_use]
-pub fn kept_seeds() -> Vec<u64> {
-    let lines = include_str!("../seeds.txt").lines();
-    let words =
-        lines.filter(|line| !line.starts_with('#')).filter_map(|line| line.split(' ').next());
-    words.filter_map(|word| word.parse().ok()).collect()
 }
 
 /// Runs the simulation of a seed; a panic of the engine is a failure like any other.
 #[must_use]
 pub fn run(seed: u64, keeps_trace: bool) -> Outcome {
-    let mut world = World::new(seed, SUBMITS_MAX, keeps_trace);
+    run_with(seed, &Overrides::default(), keeps_trace)
+}
+
+/// Runs the simulation of a seed with some values of its scenario overridden.
+#[must_use]
+pub fn run_with(seed: u64, overrides: &Overrides, keeps_trace: bool) -> Outcome {
+    let mut world = World::new(seed, overrides, keeps_trace);
     let result = panics::catch(|| world.run()).map(|()| world.summary());
     let (trace, trace_hash) = world.finish();
     Outcome { seed, result, trace, trace_hash }

@@ -4,71 +4,155 @@
 use dormouse_engine::{Limits, Scoping};
 
 use crate::rng::Rng;
+use crate::shrink::Overrides;
 
-/// What differs from seed to seed.
-#[derive(Clone, Debug)]
-pub struct Scenario {
-    pub partitions: u16,
-    pub scoping: Scoping,
-    /// One log for all shards; otherwise each partition's commits are taken alone.
-    pub is_prefix: bool,
-    pub ids: u64,
-    pub submits: u64,
+/// Declares the scenario: every value is a number (a flag is 0 or 1), so that each can be overridden by
+/// its name.
+macro_rules! scenario {
+    ($($(#[$doc:meta])* $name:ident,)*) => {
+        /// What differs from seed to seed.
+        #[derive(Clone, Debug)]
+        pub struct Scenario {
+            $($(#[$doc])* pub $name: u64,)*
+        }
+
+        impl Scenario {
+            /// The names of all values.
+            pub const NAMES: &[&str] = &[$(stringify!($name),)*];
+
+            /// All values with their names.
+            #[must_use]
+            pub fn values(&self) -> Vec<(&'static str, u64)> {
+                vec![$((stringify!($name), self.$name),)*]
+            }
+
+            fn set(&mut self, name: &str, value: u64) {
+                match name {
+                    $(stringify!($name) => self.$name = value,)*
+                    other => unreachable!("`{other}` was refused when it was read"),
+                }
+            }
+        }
+    };
+}
+
+scenario! {
+    partitions,
+    /// Shards of one life at most.
+    shards,
+    /// One log for all shards; otherwise each partition's commits are taken alone, may be refused
+    /// alone, and other shards may take its partitions away.
+    is_prefix,
+    ids,
+    submits,
     /// Submissions and faults fall into this many microseconds.
-    pub busy_us: u64,
-    pub crashes: u64,
-    pub clock_steps: u64,
+    busy_us,
+    /// All processes die at once, between two steps.
+    crashes,
+    /// The same, after so few of the actions of a turn.
+    crashes_at_action,
+    /// A sync fails: the process ends.
+    disk_failures,
+    /// The disk answers nothing for a while.
+    disk_stalls,
+    clock_steps,
+    /// A shard does nothing for a while, and comes back with what it knew.
+    pauses,
+    /// A partition is opened by another shard, whatever its owner does. (These and the next need a
+    /// store that takes each partition's commits alone.)
+    takeovers,
+    /// One shard dies, the others live on.
+    deaths,
+    /// The store forgets what it had acknowledged of a partition, but not synced.
+    failovers,
+    /// In so many of a thousand commits, one is refused although nothing is wrong with it.
+    refusals,
+    /// In so many of a thousand commits, the answer is lost and the commit handed in again.
+    answers_lost,
     /// Frames are repeated and overtake each other.
-    pub frames_stray: bool,
+    frames_stray,
     /// In so many of a thousand invocations.
-    pub fails: u64,
-    pub hangs: u64,
-    pub asks_in_vain: u64,
-    pub answers_twice: u64,
+    fails,
+    hangs,
+    asks_in_vain,
+    answers_twice,
     /// In so many of a thousand messages.
-    pub poisoned: u64,
-    pub call_us_max: u64,
-    pub store_us_max: u64,
-    pub frame_us_max: u64,
-    pub confirm_us_max: u64,
-    pub delay_ms_max: u64,
+    poisoned,
+    /// A client whose message was not acknowledged before a crash sends it again; the router of the
+    /// new life may know another target.
+    repeats,
+    call_us_max,
+    store_us_max,
+    frame_us_max,
+    confirm_us_max,
+    delay_ms_max,
     /// In so many of a thousand messages a delayed one is sent or cancelled, and after it another.
-    pub delays: u64,
+    delays,
     /// Among those, so many of a thousand are cancellations.
-    pub cancels: u64,
+    cancels,
     /// Delays are spread over their whole range, not mostly short.
-    pub spreads_delays: bool,
-    pub ttl_ms: u64,
+    spreads_delays,
+    ttl_ms,
     /// In so many of a thousand turns the commit stays open.
-    pub unsealed: u64,
+    unsealed,
+    /// Another schedule of the same scenario.
+    salt,
 }
 
 impl Scenario {
+    /// The scenario of a seed, with some values overridden.
     #[must_use]
-    pub fn draw(rng: &mut Rng, submits_max: u64) -> Self {
-        let is_prefix = rng.chance(650);
-        let scoping = if is_prefix { Scoping::Shard } else { Scoping::Partition };
+    pub fn of(seed: u64, overrides: &Overrides) -> Self {
+        let mut scenario = Self::draw(&mut Rng::new(seed), SUBMITS_MAX);
+        for (name, value) in &overrides.0 {
+            scenario.set(name, *value);
+        }
+        if scenario.is_prefix == 1 {
+            (scenario.takeovers, scenario.deaths, scenario.failovers) = (0, 0, 0);
+            (scenario.refusals, scenario.answers_lost) = (0, 0);
+        }
+        scenario
+    }
+
+    #[must_use]
+    pub fn scoping(&self) -> Scoping {
+        if self.is_prefix == 1 { Scoping::Shard } else { Scoping::Partition }
+    }
+
+    fn draw(rng: &mut Rng, submits_max: u64) -> Self {
         let is_rough = rng.chance(700);
         let mut rate = |per_mille: u64| {
             if is_rough && rng.chance(600) { rng.range(0, per_mille) } else { 0 }
         };
         let (fails, hangs, asks_in_vain) = (rate(200), rate(60), rate(40));
-        let (answers_twice, poisoned) = (rate(200), rate(100));
+        let (answers_twice, poisoned, repeats) = (rate(200), rate(100), rate(1_000));
+        let (refusals, answers_lost) = (rate(30), rate(100));
+        let some = |rng: &mut Rng, max| if rng.chance(300) { rng.range(1, max) } else { 0 };
         let mixed = Self {
             partitions: rng.pick(&[1, 2, 3, 4, 8, 16]),
-            scoping,
-            is_prefix,
+            shards: rng.pick(&[1, 2, 3, 4, 4]),
+            is_prefix: u64::from(rng.chance(550)),
             ids: rng.pick(&[1, 2, 3, 5, 8, 20]),
             submits: rng.range(5, submits_max),
             busy_us: rng.pick(&[20_000, 200_000, 2_000_000, 8_000_000]),
-            crashes: rng.pick(&[0, 1, 1, 2, 3, 5]),
-            clock_steps: if rng.chance(200) { rng.range(1, 3) } else { 0 },
-            frames_stray: rng.chance(300),
+            crashes: rng.pick(&[0, 0, 1, 1, 2, 4]),
+            crashes_at_action: rng.pick(&[0, 0, 1, 2]),
+            disk_failures: some(rng, 2),
+            disk_stalls: some(rng, 2),
+            clock_steps: some(rng, 3),
+            pauses: some(rng, 3),
+            takeovers: rng.pick(&[0, 1, 3, 10]),
+            deaths: some(rng, 2),
+            failovers: some(rng, 3),
+            refusals,
+            answers_lost,
+            frames_stray: u64::from(rng.chance(300)),
             fails,
             hangs,
             asks_in_vain,
             answers_twice,
             poisoned,
+            repeats,
             call_us_max: rng.pick(&[0, 100, 5_000, 200_000]),
             store_us_max: rng.pick(&[10, 1_000, 20_000, 300_000]),
             frame_us_max: rng.pick(&[0, 100, 5_000, 100_000]),
@@ -76,9 +160,10 @@ impl Scenario {
             delay_ms_max: rng.pick(&[0, 10, 500, 5_000]),
             delays: rng.pick(&[100, 350, 600]),
             cancels: rng.pick(&[0, 250, 500]),
-            spreads_delays: rng.chance(500),
+            spreads_delays: u64::from(rng.chance(500)),
             ttl_ms: rng.pick(&[1, 20, 400, 3_000]),
             unsealed: rng.pick(&[0, 0, 200, 600]),
+            salt: 0,
         };
         if rng.chance(100) { mixed.with_many_timers(rng) } else { mixed }
     }
@@ -96,12 +181,15 @@ impl Scenario {
             delay_ms_max: rng.pick(&[500, 2_000]),
             delays: 700,
             cancels: 300,
-            spreads_delays: true,
+            spreads_delays: 1,
             unsealed: rng.pick(&[0, 600]),
             ..self
         }
     }
 }
+
+/// Messages submitted by one seed at most.
+const SUBMITS_MAX: u64 = 120;
 
 /// Bounds of the shards of one life.
 #[must_use]
@@ -109,7 +197,7 @@ pub fn limits(rng: &mut Rng) -> Limits {
     if rng.chance(100) {
         return Limits { retry_delay_ms_min: 10, retry_delay_ms_max: 500, ..Limits::default() };
     }
-    let mut limits = Limits {
+    Limits {
         mailbox_len_max: rng.range(1, 5) as usize,
         mailbox_bytes_max: rng.pick(&[1, 400, 1 << 20]),
         batch_len_max: rng.pick(&[1, 2, 3, 100]),
@@ -129,9 +217,6 @@ pub fn limits(rng: &mut Rng) -> Limits {
         commits_in_flight_max: rng.pick(&[1, 2, 100]),
         retry_delay_ms_min: rng.pick(&[1, 20, 200]),
         retry_delay_ms_max: rng.range(200, 2_000),
-        mailboxes_bytes_max: 0,
-    };
-    // Not drawn, so that the schedules of known seeds stay what they were.
-    limits.mailboxes_bytes_max = limits.scan_bytes_max;
-    limits
+        mailboxes_bytes_max: rng.pick(&[1, 300, 1 << 20]),
+    }
 }

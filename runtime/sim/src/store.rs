@@ -1,17 +1,17 @@
 //! A store in memory with the two promises that the engine knows: one log for all shards, of which a
-//! prefix is durable, or a log for each partition. It keeps what reads see and what a crash leaves, and
-//! checks what every store relies on: numbers without a gap, fences, clocks, keys used once.
+//! prefix is durable, or a log for each partition, whose commits are refused alone. It keeps what reads
+//! see and what a crash leaves, and checks what every store relies on: clocks, keys used once.
 
-use std::collections::{BTreeMap, BTreeSet};
+use std::collections::{BTreeMap, BTreeSet, VecDeque};
 
 use bytes::Bytes;
 use dormouse_engine::codec::Reader;
 use dormouse_engine::keys::{self, Key};
-use dormouse_engine::{Commit, Fence, Op, Opened, PartMeta, ScanRange};
+use dormouse_engine::{Admission, Commit, Fence, Op, Opened, PartMeta, ScanRange};
 use dormouse_protocol::Partition;
 
-/// Whose commit: a shard and its scope.
-pub type ScopeId = (usize, u32);
+use crate::disk::Disk;
+use crate::rng::Rng;
 
 /// All rows of all partitions at one moment.
 #[derive(Clone, Debug, Default)]
@@ -22,18 +22,39 @@ pub struct Image {
     used: BTreeSet<Vec<u8>>,
 }
 
-#[derive(Debug)]
+/// Who handed in a commit: a shard, its scope, and where each partition commits alone the opening that
+/// the shard goes by.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Ticket {
+    pub shard: usize,
+    pub scope: u32,
+    pub tenure: u64,
+    pub number: u64,
+}
+
+#[derive(Clone, Debug)]
 struct Record {
-    scope: ScopeId,
+    ticket: Ticket,
     commit: Commit,
 }
 
-/// A log: records in order, and how many of them reads see and a crash leaves.
+/// A log: commits on their way, those taken, in order, and how many of these are on the disk.
 #[derive(Debug, Default)]
 struct Log {
-    records: Vec<Record>,
-    visible: usize,
+    coming: VecDeque<Record>,
+    taken: Vec<Record>,
     durable: usize,
+    disk: Disk,
+}
+
+/// What became of a commit that was handed in.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Verdict {
+    /// Reads see it.
+    Taken,
+    /// It was taken before.
+    Known,
+    Refused(&'static str),
 }
 
 #[derive(Debug)]
@@ -43,78 +64,156 @@ pub struct Store {
     pub durable: Image,
     /// One, or one for each partition.
     logs: Vec<Log>,
+    /// By partition: who may write, as acknowledged, and as a failover would leave it.
     fences: Vec<Fence>,
+    durable_fences: Vec<Fence>,
+    /// By partition: whether its owner reads what a failover left, and has to open it again.
+    is_behind: Vec<bool>,
+    tenures: u64,
+    /// Every durable commit, since the beginning.
+    pub(crate) archive: Vec<Commit>,
+    pub(crate) openings: u64,
+    pub(crate) refusals: u64,
 }
 
 impl Store {
     #[must_use]
     pub fn new(partitions: u16, is_prefix: bool) -> Self {
-        let logs = if is_prefix { 1 } else { usize::from(partitions) };
+        let partitions = usize::from(partitions);
+        let logs = if is_prefix { 1 } else { partitions };
         Self {
             is_prefix,
             visible: Image::default(),
             durable: Image::default(),
             logs: (0..logs).map(|_| Log::default()).collect(),
-            fences: vec![Fence::default(); usize::from(partitions)],
+            fences: vec![Fence::default(); partitions],
+            durable_fences: vec![Fence::default(); partitions],
+            is_behind: vec![false; partitions],
+            tenures: 0,
+            archive: Vec::new(),
+            openings: 0,
+            refusals: 0,
         }
     }
 
-    pub fn open(&mut self, partition: Partition) -> (Fence, Opened) {
+    /// Gives a partition to whoever asks; everything that it is told is durable by then.
+    pub fn open(&mut self, partition: Partition) -> (Fence, u64, Opened) {
+        self.tenures += 1;
+        self.openings += 1;
         let fence = &mut self.fences[usize::from(partition.0)];
-        fence.counter += 1;
-        fence.nonce = u128::from(fence.counter) << 64 | u128::from(partition.0);
+        *fence = Fence { counter: fence.counter + 1, nonce: u128::from(self.tenures) };
+        let fence = *fence;
+        self.is_behind[usize::from(partition.0)] = false;
         let rows = prefix_rows(&self.visible.rows, keys::SPACE_META, partition);
         let meta = self.visible.metas.get(&partition.0).copied();
-        (*fence, Opened { meta, rows })
+        (fence, self.tenures, Opened { meta, rows })
+    }
+
+    /// Whether a shard that goes by this opening may still read.
+    #[must_use]
+    pub fn may_read(&self, partition: Partition, tenure: u64) -> bool {
+        let index = usize::from(partition.0);
+        self.fences[index].nonce == u128::from(tenure) && !self.is_behind[index]
     }
 
     /// Which log takes the commits of a scope.
     #[must_use]
-    pub fn log_of(&self, scope: ScopeId) -> usize {
-        if self.is_prefix { 0 } else { scope.1 as usize }
+    pub fn log_of(&self, scope: u32) -> usize {
+        if self.is_prefix { 0 } else { scope as usize }
     }
 
-    pub fn append(&mut self, scope: ScopeId, commit: Commit) {
-        let log = self.log_of(scope);
-        self.logs[log].records.push(Record { scope, commit });
+    pub fn append(&mut self, ticket: Ticket, commit: Commit) {
+        let log = self.log_of(ticket.scope);
+        self.logs[log].coming.push_back(Record { ticket, commit });
     }
 
-    /// How many records of a log are appended, visible, durable.
+    /// How many commits a log has taken, and how many of them are durable.
     #[must_use]
-    pub fn progress(&self, log: usize) -> (usize, usize, usize) {
-        let log = &self.logs[log];
-        (log.records.len(), log.visible, log.durable)
+    pub fn progress(&self, log: usize) -> (usize, usize) {
+        (self.logs[log].taken.len(), self.logs[log].durable)
     }
 
-    /// Makes the next record visible; whose it is.
-    pub fn show_next(&mut self, log: usize) -> Result<(ScopeId, u64), String> {
-        let log = &mut self.logs[log];
-        let record = &log.records[log.visible];
-        log.visible += 1;
-        let fences = Some(self.fences.as_slice());
-        self.visible.apply(&record.commit, self.is_prefix, fences)?;
-        Ok((record.scope, record.commit.number))
+    /// Looks at the next commit of a log, and takes or refuses it; with `refuses`, whatever it is.
+    pub fn take_next(
+        &mut self,
+        log: usize,
+        refuses: bool,
+    ) -> Result<Option<(Ticket, Verdict)>, String> {
+        let Some(record) = self.logs[log].coming.pop_front() else {
+            return Ok(None); // A failover lost it.
+        };
+        let ticket = record.ticket;
+        let verdict =
+            if refuses { Verdict::Refused("out of memory") } else { self.judge(&record)? };
+        if verdict == Verdict::Taken {
+            self.visible.apply(&record.commit, self.is_prefix)?;
+            self.logs[log].disk.write(&record.commit);
+            self.logs[log].taken.push(record);
+        } else {
+            self.refusals += 1;
+        }
+        Ok(Some((ticket, verdict)))
     }
 
-    /// Makes `count` more visible records durable; the last number of each scope among them.
-    pub fn sync(&mut self, log: usize, count: usize) -> Result<BTreeMap<ScopeId, u64>, String> {
+    /// The same commit again, since the answer to it was lost: it must not take effect a second time.
+    pub fn take_again(&mut self, log: usize, ticket: Ticket) -> Result<Verdict, String> {
+        let is_it = |record: &&Record| record.ticket == ticket;
+        let Some(record) = self.logs[log].taken.iter().rev().find(is_it) else {
+            return Ok(Verdict::Refused("not taken"));
+        };
+        let record = record.clone();
+        match self.judge(&record)? {
+            Verdict::Taken if !record.commit.parts.is_empty() => {
+                self.visible.apply(&record.commit, self.is_prefix)?;
+                Err(format!("{ticket:?} was applied twice"))
+            }
+            verdict => Ok(verdict),
+        }
+    }
+
+    fn judge(&self, record: &Record) -> Result<Verdict, String> {
+        for part in &record.commit.parts {
+            let fence = self.fences[usize::from(part.partition.0)];
+            let stored = self.visible.seq(part.partition);
+            let why = match part.admit(fence, stored) {
+                Admission::Apply => continue,
+                Admission::Already => return Ok(Verdict::Known),
+                Admission::Fenced => "fenced",
+                Admission::Gap => "a commit before it is missing",
+            };
+            if self.is_prefix {
+                return Err(format!("a store of one log has to refuse {part:?}: {why}"));
+            }
+            return Ok(Verdict::Refused(why));
+        }
+        Ok(Verdict::Taken)
+    }
+
+    /// Makes `count` more commits durable; the last of each scope among them.
+    pub fn sync(&mut self, log: usize, count: usize) -> Result<Vec<Ticket>, String> {
+        let is_prefix = self.is_prefix;
+        if !is_prefix {
+            self.durable_fences[log] = self.fences[log];
+        }
         let log = &mut self.logs[log];
         let mut last = BTreeMap::new();
-        for record in &log.records[log.durable..log.durable + count] {
-            self.durable.apply(&record.commit, self.is_prefix, None)?;
-            last.insert(record.scope, record.commit.number);
+        for record in &log.taken[log.durable..log.durable + count] {
+            self.durable.apply(&record.commit, is_prefix)?;
+            self.archive.push(record.commit.clone());
+            last.insert((record.ticket.shard, record.ticket.scope), record.ticket);
         }
         log.durable += count;
-        Ok(last)
+        log.disk.sync(log.durable);
+        Ok(last.into_values().collect())
     }
 
-    /// Ends this life: `survive` says how many of a log's records beyond the durable ones were in fact
-    /// kept.
-    pub fn crash(&mut self, mut survive: impl FnMut(usize) -> usize) -> Result<(), String> {
+    /// All processes die: of what was not synced, the disk has kept what it has kept.
+    pub fn crash(&mut self, rng: &mut Rng) -> Result<(), String> {
         for log in 0..self.logs.len() {
-            let left = self.logs[log].records.len() - self.logs[log].durable;
-            let kept = survive(left);
-            self.sync(log, kept)?;
+            let durable = self.logs[log].durable;
+            let whole = self.logs[log].disk.crash(rng);
+            assert!(whole >= durable, "what was synced stays");
+            self.sync(log, whole - durable)?;
             self.logs[log] = Log::default();
         }
         if self.is_prefix {
@@ -122,6 +221,41 @@ impl Store {
         }
         self.visible = self.durable.clone();
         Ok(())
+    }
+
+    /// Another machine goes on with a partition: what was not synced is gone, the processes live on.
+    pub fn failover(&mut self, partition: Partition) {
+        let log = usize::from(partition.0);
+        self.fences[log] = self.durable_fences[log];
+        self.is_behind[log] = true;
+        let durable = self.logs[log].durable;
+        let taken = std::mem::take(&mut self.logs[log].taken);
+        self.logs[log].coming.clear();
+        self.logs[log].disk = Disk::default();
+        for record in &taken[..durable] {
+            self.logs[log].disk.write(&record.commit);
+        }
+        self.logs[log].disk.sync(durable);
+        self.logs[log].taken = taken.into_iter().take(durable).collect();
+        self.visible.replace(partition, &self.durable);
+    }
+
+    /// A process has died: of its commits that were on their way, some arrive.
+    pub fn forget_coming(&mut self, shard: usize, rng: &mut Rng) {
+        for log in &mut self.logs {
+            let arrive = rng.index(log.coming.len() + 1);
+            let mut position = 0;
+            log.coming.retain(|record| {
+                position += 1;
+                record.ticket.shard != shard || position <= arrive
+            });
+        }
+    }
+
+    /// How many commits are on their way to a log.
+    #[must_use]
+    pub fn coming(&self, log: usize) -> usize {
+        self.logs[log].coming.len()
     }
 
     /// Forgets outbox entries that their receivers have taken: with one log the mark is the trim.
@@ -134,7 +268,7 @@ impl Store {
     /// Whether a crash now would lose nothing.
     #[must_use]
     pub fn is_all_durable(&self) -> bool {
-        self.logs.iter().all(|log| log.records.len() == log.durable)
+        self.logs.iter().all(|log| log.coming.is_empty() && log.taken.len() == log.durable)
     }
 
     #[must_use]
@@ -168,14 +302,28 @@ impl Image {
         self.rows.get(&key).map_or(0, |value| taken(value))
     }
 
-    fn apply(
-        &mut self,
-        commit: &Commit,
-        is_prefix: bool,
-        fences: Option<&[Fence]>,
-    ) -> Result<(), String> {
+    /// The number of a partition's last commit.
+    fn seq(&self, partition: Partition) -> u64 {
+        self.metas.get(&partition.0).map_or(0, |meta| meta.seq)
+    }
+
+    /// Takes over everything of one partition.
+    fn replace(&mut self, partition: Partition, other: &Self) {
+        let is_other = |key: &Vec<u8>| key[1..3] != partition.0.to_be_bytes();
+        self.rows.retain(|key, _| is_other(key));
+        let rows = other.rows.iter().filter(|(key, _)| !is_other(key));
+        self.rows.extend(rows.map(|(key, value)| (key.clone(), value.clone())));
+        self.used.retain(is_other);
+        self.used.extend(other.used.iter().filter(|key| !is_other(key)).cloned());
+        match other.metas.get(&partition.0) {
+            Some(meta) => self.metas.insert(partition.0, *meta),
+            None => self.metas.remove(&partition.0),
+        };
+    }
+
+    pub(crate) fn apply(&mut self, commit: &Commit, is_prefix: bool) -> Result<(), String> {
         for part in &commit.parts {
-            self.check_part(part, fences)?;
+            self.check_part(part)?;
             self.metas.insert(part.partition.0, *part);
         }
         for op in commit.ops.iter() {
@@ -199,21 +347,12 @@ impl Image {
         Ok(())
     }
 
-    fn check_part(&self, part: &PartMeta, fences: Option<&[Fence]>) -> Result<(), String> {
-        let partition = part.partition;
-        if let Some(fences) = fences
-            && fences[usize::from(partition.0)] != part.fence
-        {
-            return Err(format!("partition {partition}: committed with an old fence"));
-        }
-        let before = self.metas.get(&partition.0);
-        let (seq, time_ms, arrival) =
-            before.map_or((0, 0, 0), |meta| (meta.seq, meta.time_ms, meta.arrival));
-        if part.seq != seq + 1 {
-            return Err(format!("partition {partition}: commit {} after {seq}", part.seq));
-        }
+    /// What every commit has to keep to. (Its number is looked at before it is taken.)
+    fn check_part(&self, part: &PartMeta) -> Result<(), String> {
+        let before = self.metas.get(&part.partition.0);
+        let (time_ms, arrival) = before.map_or((0, 0), |meta| (meta.time_ms, meta.arrival));
         if part.time_ms < time_ms || part.arrival < arrival {
-            return Err(format!("partition {partition}: time or arrival fell: {part:?}"));
+            return Err(format!("{}: time or arrival fell: {part:?}", part.partition));
         }
         Ok(())
     }
@@ -226,7 +365,7 @@ impl Image {
         Ok(())
     }
 
-    fn drop_taken(&mut self) {
+    pub(crate) fn drop_taken(&mut self) {
         let mut marks = Vec::new();
         for (key, value) in &self.rows {
             if let Ok((receiver, Key::Mark { sender })) = keys::parse(key) {

@@ -13,13 +13,15 @@ use crate::history::{History, Id};
 use crate::payload::Ledger;
 use crate::rng::Rng;
 use crate::scenario::Scenario;
-use crate::store::{ScopeId, Store};
+use crate::shrink::Overrides;
+use crate::store::{Store, Ticket};
 use crate::trace::Trace;
 
 mod actions;
 mod functions;
 mod ingress;
 mod lives;
+mod owners;
 mod releases;
 mod turn;
 
@@ -55,21 +57,54 @@ pub(crate) enum What {
     Sync {
         log: usize,
     },
-    Submit,
-    Crash,
+    /// With the message that it repeats, if it does.
+    Submit {
+        again: Option<Id>,
+    },
+    /// A shard opens a partition; if `must`, somebody has to.
+    Open {
+        partition: u16,
+        shard: usize,
+        must: bool,
+    },
+    Fault(Fault),
     Restart,
-    ClockStep,
     /// No more faults.
     Calm,
 }
 
+/// What goes wrong at a time that the seed has chosen.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Fault {
+    Crash,
+    /// A crash after a few more actions.
+    CrashAtAction,
+    DiskFailure,
+    DiskStall,
+    ClockStep,
+    Pause,
+    Takeover,
+    Death,
+    Failover,
+}
+
 impl What {
-    /// Whether a crash ends it.
+    /// Whether the crash of all processes ends it.
     fn dies(&self) -> bool {
         match self {
             Self::Deliver { .. } | Self::Turn { .. } | Self::Read { .. } => true,
-            Self::Show { .. } | Self::Sync { .. } => true,
-            Self::Submit | Self::Crash | Self::Restart | Self::ClockStep | Self::Calm => false,
+            Self::Show { .. } | Self::Sync { .. } | Self::Open { .. } => true,
+            Self::Submit { .. } | Self::Fault(_) | Self::Restart | Self::Calm => false,
+        }
+    }
+
+    /// Whether the death of one shard ends it.
+    fn dies_with(&self, dead: usize) -> bool {
+        match self {
+            Self::Deliver { shard, .. } | Self::Turn { shard } | Self::Read { shard, .. } => {
+                *shard == dead
+            }
+            _ => false,
         }
     }
 }
@@ -79,10 +114,20 @@ impl What {
 pub(crate) struct Item {
     pub(crate) event: Event,
     pub(crate) run: Option<Id>,
+    /// The partition and the opening of it that the event is about, if a later one ends it.
+    pub(crate) tenure: Option<(u16, u64)>,
+}
+
+/// A read, and by which opening of the partition its owner goes.
+#[derive(Debug)]
+pub(crate) struct Read {
+    purpose: Purpose,
+    partition: u16,
+    tenure: u64,
 }
 
 #[derive(Debug)]
-pub(crate) enum Read {
+pub(crate) enum Purpose {
     Get(GetFor, Vec<Vec<u8>>),
     Scan(ScanFor, ScanRange),
 }
@@ -90,7 +135,7 @@ pub(crate) enum Read {
 /// Things that keep their order.
 #[derive(Clone, Debug, PartialEq, Eq, PartialOrd, Ord)]
 enum Lane {
-    Scope(ScopeId),
+    Scope(usize, u32),
     Pair(u16, u16),
     Log(usize),
 }
@@ -99,6 +144,13 @@ enum Lane {
 #[derive(Debug)]
 struct Slot {
     shard: Shard,
+    /// The partitions that the shard takes for its own, by the opening that it knows.
+    owned: BTreeMap<u16, u64>,
+    /// Messages that clients wait for, with their partition.
+    unanswered: BTreeMap<Id, u16>,
+    paused_until_us: u64,
+    /// How far its clock is off the others'.
+    skew_ms: i64,
     inbox: VecDeque<Item>,
     turn_at: Option<u64>,
     now_ms: u64,
@@ -115,15 +167,25 @@ struct Life {
     appends_at_once: bool,
     lanes: BTreeMap<Lane, u64>,
     syncing: BTreeSet<usize>,
-    /// Commits per scope: the last one appended, the last one known durable.
-    commits: BTreeMap<ScopeId, (u64, u64)>,
-    /// The last ledger that each address was heard to write.
-    ledgers: BTreeMap<Address, Ledger>,
+    /// Commits by shard, scope and opening: the last one appended, the last one known durable.
+    commits: BTreeMap<(usize, u32, u64), (u64, u64)>,
+    /// The last ledger that each address was heard to write. (This and the rest by opening: a former
+    /// owner knows nothing of what a later one does.)
+    ledgers: BTreeMap<(u64, Address), Ledger>,
     /// After a failed batch, the next one is a single message.
-    failed: BTreeSet<Address>,
-    busy: BTreeSet<Address>,
-    /// Egress records handed over and not confirmed, and the last number, by queue.
-    out: BTreeMap<(u16, Arc<str>), (BTreeSet<u64>, u64)>,
+    failed: BTreeSet<(u64, Address)>,
+    busy: BTreeSet<(u64, Address)>,
+    /// Egress records by queue.
+    out: BTreeMap<(u64, Arc<str>), Out>,
+}
+
+/// The records of an egress queue.
+#[derive(Debug, Default)]
+struct Out {
+    unconfirmed: BTreeSet<u64>,
+    last: u64,
+    /// Confirmed to a former owner, before this one has handed them over.
+    early: BTreeSet<u64>,
 }
 
 #[derive(Debug)]
@@ -137,6 +199,11 @@ pub struct World {
     queue: BTreeMap<(u64, u64), What>,
     order: u64,
     slots: Vec<Slot>,
+    /// After so many more actions, everything dies.
+    actions_left: Option<u64>,
+    disk_fails: bool,
+    stalled_until_us: u64,
+    /// By partition: the shard that opened it last.
     owners: Vec<usize>,
     life: Life,
     life_number: u32,
@@ -146,7 +213,6 @@ pub struct World {
     latest_ms: u64,
     is_calm: bool,
     calm_at_us: u64,
-    submits_left: u64,
     /// Whether one function type is not served even in the end.
     never_serves_later: bool,
     steps: u64,
@@ -154,13 +220,12 @@ pub struct World {
 
 impl World {
     #[must_use]
-    pub fn new(seed: u64, submits_max: u64, keeps_lines: bool) -> Self {
-        let mut rng = Rng::new(seed);
-        let scenario = Scenario::draw(&mut rng, submits_max);
-        let store = Store::new(scenario.partitions, scenario.is_prefix);
+    pub fn new(seed: u64, overrides: &Overrides, keeps_lines: bool) -> Self {
+        let scenario = Scenario::of(seed, overrides);
+        let mut rng = Rng::new(seed ^ (1 + scenario.salt).rotate_left(48));
+        let store = Store::new(scenario.partitions as u16, scenario.is_prefix == 1);
         let mut trace = Trace::new(keeps_lines);
         trace.line(format_args!("seed {seed}: {scenario:?}"));
-        let submits_left = scenario.submits;
         let never_serves_later = rng.chance(200);
         Self {
             scenario,
@@ -172,6 +237,9 @@ impl World {
             queue: BTreeMap::new(),
             order: 0,
             slots: Vec::new(),
+            actions_left: None,
+            disk_fails: false,
+            stalled_until_us: 0,
             owners: Vec::new(),
             life: Life::default(),
             life_number: 0,
@@ -180,7 +248,6 @@ impl World {
             latest_ms: 0,
             is_calm: false,
             calm_at_us: 0,
-            submits_left,
             never_serves_later,
             steps: 0,
         }
@@ -208,7 +275,9 @@ impl World {
     #[must_use]
     pub fn summary(&self) -> Summary {
         let (messages, runs) = self.history.counts();
-        Summary { messages, runs, lives: self.life_number as usize, steps: self.steps }
+        let (openings, refusals) = (self.store.openings, self.store.refusals);
+        let lives = self.life_number as usize;
+        Summary { messages, runs, lives, openings, refusals, steps: self.steps }
     }
 
     /// The trace and its hash.
@@ -227,21 +296,15 @@ impl World {
             }
             What::Turn { shard } => self.turn(shard),
             What::Read { shard, read } => {
-                let event = self.read(read);
-                self.deliver_at(self.time_us, shard, event);
+                self.answer_read(shard, self.time_us, read);
                 Ok(())
             }
             What::Show { log } => self.show(log),
             What::Sync { log } => self.sync(log),
-            What::Submit => self.submit(),
-            What::Crash => self.crash(),
+            What::Submit { again } => self.submit(again),
+            What::Open { partition, shard, must } => self.open(partition, shard, must),
+            What::Fault(fault) => self.fault(fault),
             What::Restart => self.restart(),
-            What::ClockStep => {
-                let step_ms = self.rng.below(20_000) as i64 - 10_000;
-                self.clock_offset_ms += step_ms;
-                self.trace.line(format_args!("{} clock steps by {step_ms} ms", self.time_us));
-                Ok(())
-            }
             What::Calm => self.calm(),
         }
     }
@@ -252,7 +315,20 @@ impl World {
     }
 
     fn deliver_at(&mut self, at_us: u64, shard: usize, event: Event) {
-        self.at(at_us, What::Deliver { shard, item: Item { event, run: None } });
+        let item = Item { event, run: None, tenure: None };
+        self.at(at_us, What::Deliver { shard, item });
+    }
+
+    /// The store's answer to a shard; where partitions change hands, nobody else's.
+    fn deliver_to(&mut self, ticket: Ticket, at_us: u64, event: Event) {
+        let partition = self.commits_alone().then_some((ticket.scope as u16, ticket.tenure));
+        let item = Item { event, run: None, tenure: partition };
+        self.at(at_us, What::Deliver { shard: ticket.shard, item });
+    }
+
+    /// Whether each partition commits alone.
+    fn commits_alone(&self) -> bool {
+        self.scenario.is_prefix == 0
     }
 
     /// A time `delay_us` from now, but not before what took the same lane earlier.
@@ -271,18 +347,25 @@ impl World {
         }
     }
 
-    fn clock_ms(&self) -> u64 {
-        (BEGIN_MS + self.time_us / 1_000).saturating_add_signed(self.clock_offset_ms)
+    fn clock_ms(&self, shard: usize) -> u64 {
+        let offset_ms = self.clock_offset_ms + self.slots[shard].skew_ms;
+        (BEGIN_MS + self.time_us / 1_000).saturating_add_signed(offset_ms)
     }
 
     /// At rest, nothing waits inside the shards.
     fn check_rest(&self) -> Result<(), String> {
         for (index, slot) in self.slots.iter().enumerate() {
             let (shard, stats) = (&slot.shard, slot.shard.stats());
-            let is_idle = shard.in_flight() == 0 && stats.mailbox_messages == 0;
-            let is_known = shard.is_settled() && shard.is_recovered() && stats.blocked == 0;
-            if !is_idle || !is_known || stats.mailbox_bytes != 0 {
-                return Err(format!("shard {index} is stuck: {stats:?}"));
+            let waits = [
+                ("invocations are in flight", shard.in_flight() > 0),
+                ("messages are in mailboxes", stats.mailbox_messages + stats.mailbox_bytes > 0),
+                ("commits are not durable", !shard.is_settled()),
+                ("pending messages are not found", !shard.is_recovered()),
+                ("addresses are blocked", stats.blocked > 0),
+                ("egress records are not confirmed", stats.egress_unconfirmed > 0),
+            ];
+            if let Some((what, _)) = waits.iter().find(|(_, waits)| *waits) {
+                return Err(format!("shard {index} is stuck: {what}: {stats:?}"));
             }
         }
         Ok(())

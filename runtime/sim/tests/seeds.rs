@@ -1,22 +1,23 @@
-//! The kept seeds and 200 more pass; a seed does the same each time.
+//! The kept schedules and some hundred seeds pass; a seed does the same each time; a failure is made
+//! smaller.
 
-use dormouse_sim::{kept_seeds, run};
+use dormouse_engine::breakage::{Breakage, choose};
+use dormouse_sim::shrink::{Overrides, shrink};
+use dormouse_sim::{kept, run, run_with};
 
-const SEEDS: u64 = 200;
+const SEEDS: u64 = 100;
 
 #[test]
-fn kept_seeds_pass() {
-    let kept = kept_seeds();
-    assert!(!kept.is_empty());
-    for seed in kept {
-        expect_pass(seed);
+fn kept_schedules_pass() {
+    for kept in kept::kept().unwrap() {
+        expect_pass(kept.seed, &kept.overrides);
     }
 }
 
 #[test]
-fn two_hundred_seeds_pass() {
+fn a_hundred_seeds_pass() {
     for seed in 1..=SEEDS {
-        expect_pass(seed);
+        expect_pass(seed, &Overrides::default());
     }
 }
 
@@ -29,8 +30,22 @@ fn a_seed_does_the_same_each_time() {
     }
 }
 
-fn expect_pass(seed: u64) {
-    if let Err(error) = run(seed, false).result {
-        panic!("{error}\nreplay: cargo run -p dormouse-sim -- --seed {seed} --trace");
+#[test]
+fn a_failure_is_made_smaller_and_still_fails() {
+    choose(Some(Breakage::KeepPending));
+    let seed = (1..).find(|seed| run(*seed, false).result.is_err()).unwrap();
+    let (smaller, outcome) = shrink(seed, &Overrides::default());
+    let again = run_with(seed, &smaller, true);
+    choose(None);
+    assert_eq!(outcome.result, again.result, "the overrides replay it");
+    assert!(again.result.is_err());
+    assert!(smaller.get("submits").is_some_and(|submits| submits <= 5), "{smaller}");
+    assert!(smaller.get("salt").is_some(), "{smaller}");
+    expect_pass(seed, &smaller);
+}
+
+fn expect_pass(seed: u64, overrides: &Overrides) {
+    if let Err(error) = run_with(seed, overrides, false).result {
+        panic!("{error}\nreplay: cargo xtask sim --seed {seed} --with {overrides} --trace");
     }
 }

@@ -4,8 +4,10 @@
 use std::fmt::Write as _;
 
 use dormouse_engine::{Action, Commit, Event, Frame, Op, keys};
+use dormouse_protocol::Partition;
 
-use super::{Item, Lane, Read, What, World};
+use super::{Item, Lane, Purpose, Read, What, World};
+use crate::store::{Ticket, Verdict};
 
 impl World {
     pub(super) fn act(&mut self, shard: usize, action: Action) -> Result<(), String> {
@@ -16,11 +18,13 @@ impl World {
         match action {
             Action::Append { scope, commit } => self.append(shard, scope, commit),
             Action::Get { purpose, keys } => {
-                self.ask(shard, Read::Get(purpose, keys));
+                let first = keys[0].clone();
+                self.ask(shard, Purpose::Get(purpose, keys), &first);
                 Ok(())
             }
             Action::Scan { purpose, range } => {
-                self.ask(shard, Read::Scan(purpose, range));
+                let first = range.from.clone();
+                self.ask(shard, Purpose::Scan(purpose, range), &first);
                 Ok(())
             }
             Action::Frame(frame) => {
@@ -28,8 +32,8 @@ impl World {
                 Ok(())
             }
             Action::Invoke { id, invocation } => self.invoke(shard, id, &invocation),
-            Action::Accepted(token) => self.accepted(token),
-            Action::Reply { id, value } => self.replied(&id, &value),
+            Action::Accepted(token) => self.accepted(shard, token),
+            Action::Reply { id, value } => self.replied(shard, &id, &value),
             Action::Egress(out) => self.egress(shard, &out),
             Action::Blocked { failures, retry_in_ms, .. } => {
                 if failures == 0 || retry_in_ms > 300_000 + 30_000 {
@@ -42,64 +46,94 @@ impl World {
     }
 
     fn append(&mut self, shard: usize, scope: u32, commit: Commit) -> Result<(), String> {
-        let id = (shard, scope);
+        let tenure = if self.commits_alone() { self.tenure(shard, scope as u16) } else { 0 };
+        let ticket = Ticket { shard, scope, tenure, number: commit.number };
         let number = commit.number;
-        let commits = self.life.commits.entry(id).or_default();
+        let commits =
+            self.life.commits.entry((shard, scope, tenure)).or_insert((number - 1, number - 1));
         if number != commits.0 + 1 {
-            return Err(format!("scope {id:?}: commit {number} after {}", commits.0));
+            return Err(format!("{ticket:?} comes after {}", commits.0));
         }
         commits.0 = number;
         if number - commits.1 > self.life.limits.commits_in_flight_max as u64 {
-            return Err(format!("scope {id:?}: too many commits in flight: {commits:?}"));
+            return Err(format!("{ticket:?}: too many commits in flight: {commits:?}"));
         }
-        let log = self.store.log_of(id);
-        self.store.append(id, commit);
-        if !self.scenario.is_prefix {
+        let log = self.store.log_of(scope);
+        self.store.append(ticket, commit);
+        if self.commits_alone() {
             let delay_us = self.rng.tail(0, self.scenario.store_us_max);
             let at_us = self.in_lane(Lane::Log(log), delay_us);
             self.at(at_us, What::Show { log });
             return Ok(());
         }
-        self.store.show_next(log)?;
+        self.store.take_next(log, false)?;
         let event = Event::Appended { scope, number };
         if self.life.appends_at_once {
             self.slots[shard].shard.handle(event);
         } else {
             let delay_us = self.rng.below(self.scenario.store_us_max / 10 + 1);
-            let at_us = self.in_lane(Lane::Scope(id), delay_us);
-            self.deliver_at(at_us, shard, event);
+            let at_us = self.in_lane(Lane::Scope(shard, scope), delay_us);
+            self.deliver_to(ticket, at_us, event);
         }
         self.plan_sync(log);
         Ok(())
     }
 
-    /// The store takes the next commit of a partition.
+    /// The store looks at the next commit of a partition.
     pub(super) fn show(&mut self, log: usize) -> Result<(), String> {
-        let (id, number) = self.store.show_next(log)?;
-        let at_us = self.in_lane(Lane::Scope(id), 0);
-        self.deliver_at(at_us, id.0, Event::Appended { scope: id.1, number });
+        let refuses = !self.is_calm && self.rng.chance(self.scenario.refusals);
+        let Some((ticket, mut verdict)) = self.store.take_next(log, refuses)? else {
+            return Ok(());
+        };
+        let Ticket { shard, scope, number, .. } = ticket;
+        let mut delay_us = 0;
+        if !self.is_calm && self.rng.chance(self.scenario.answers_lost) {
+            // The answer is lost: asked again, the store must say the same and do nothing.
+            delay_us = self.rng.tail(0, 500_000);
+            if verdict == Verdict::Taken {
+                verdict = self.store.take_again(log, ticket)?;
+            }
+            if self.rng.chance(300) {
+                verdict = Verdict::Refused("nobody knows");
+            }
+        }
+        let at_us = self.in_lane(Lane::Scope(shard, scope), delay_us);
+        match verdict {
+            Verdict::Taken | Verdict::Known => {
+                self.deliver_to(ticket, at_us, Event::Appended { scope, number });
+            }
+            Verdict::Refused(why) => {
+                self.trace.line(format_args!("{} {ticket:?} is refused: {why}", self.time_us));
+                self.deliver_to(
+                    ticket,
+                    at_us,
+                    Event::Refused { partition: Partition(scope as u16) },
+                );
+            }
+        }
         self.plan_sync(log);
         Ok(())
     }
 
     fn plan_sync(&mut self, log: usize) {
-        let (_, visible, durable) = self.store.progress(log);
-        if visible > durable && self.life.syncing.insert(log) {
+        let (taken, durable) = self.store.progress(log);
+        if taken > durable && self.life.syncing.insert(log) {
             let delay_us = self.rng.tail(0, self.scenario.store_us_max);
-            self.at(self.time_us + delay_us, What::Sync { log });
+            let at_us = (self.time_us + delay_us).max(self.stalled_until_us);
+            self.at(at_us, What::Sync { log });
         }
     }
 
     pub(super) fn sync(&mut self, log: usize) -> Result<(), String> {
         self.life.syncing.remove(&log);
-        let (_, visible, durable) = self.store.progress(log);
-        let count = self.rng.range(1, (visible - durable) as u64) as usize;
-        let last = self.store.sync(log, count)?;
-        self.trace.line(format_args!("{} log {log}: {last:?} durable", self.time_us));
-        for (id, number) in last {
-            let delay_us = self.rng.below(self.scenario.store_us_max / 4 + 1);
-            let at_us = self.in_lane(Lane::Scope(id), delay_us);
-            self.deliver_at(at_us, id.0, Event::Durable { scope: id.1, number });
+        if std::mem::take(&mut self.disk_fails) {
+            self.trace.line(format_args!("{} log {log}: the sync fails", self.time_us));
+            return self.crash();
+        }
+        let (taken, durable) = self.store.progress(log);
+        if taken > durable {
+            let count = self.rng.range(1, (taken - durable) as u64) as usize;
+            self.sync_some(log, count)?;
         }
         if self.rng.chance(100) {
             self.store.drop_taken();
@@ -108,22 +142,49 @@ impl World {
         Ok(())
     }
 
+    pub(super) fn sync_some(&mut self, log: usize, count: usize) -> Result<(), String> {
+        for ticket in self.store.sync(log, count)? {
+            let Ticket { shard, scope, number, .. } = ticket;
+            self.trace.line(format_args!("{} durable: {ticket:?}", self.time_us));
+            let delay_us = self.rng.below(self.scenario.store_us_max / 4 + 1);
+            let at_us = self.in_lane(Lane::Scope(shard, scope), delay_us);
+            self.deliver_to(ticket, at_us, Event::Durable { scope, number });
+        }
+        Ok(())
+    }
+
     /// A read is answered later, as of any moment between.
-    fn ask(&mut self, shard: usize, read: Read) {
+    fn ask(&mut self, shard: usize, purpose: Purpose, first_key: &[u8]) {
+        // Every key, also the beginning of one, starts with its space and partition.
+        let partition = u16::from_be_bytes([first_key[1], first_key[2]]);
+        let tenure = self.tenure(shard, partition);
+        let read = Read { purpose, partition, tenure };
         let delay_us = self.rng.tail(0, self.scenario.store_us_max);
         let at_us = self.time_us + delay_us;
         if self.rng.chance(500) {
-            let event = self.read(read);
-            self.deliver_at(at_us, shard, event);
+            self.answer_read(shard, at_us, read);
         } else {
             self.at(at_us, What::Read { shard, read });
         }
     }
 
-    pub(super) fn read(&mut self, read: Read) -> Event {
-        match read {
-            Read::Get(purpose, keys) => Event::Got { purpose, values: self.store.get(&keys) },
-            Read::Scan(purpose, range) => {
+    /// Reads now, the answer comes at its time. Who is no longer the owner is told so.
+    pub(super) fn answer_read(&mut self, shard: usize, at_us: u64, read: Read) {
+        let Read { purpose, partition, tenure } = read;
+        let partition = Partition(partition);
+        let event = if self.commits_alone() && !self.store.may_read(partition, tenure) {
+            Event::Refused { partition }
+        } else {
+            self.read(purpose)
+        };
+        let tenure = self.commits_alone().then_some((partition.0, tenure));
+        self.at(at_us, What::Deliver { shard, item: Item { event, run: None, tenure } });
+    }
+
+    fn read(&mut self, purpose: Purpose) -> Event {
+        match purpose {
+            Purpose::Get(purpose, keys) => Event::Got { purpose, values: self.store.get(&keys) },
+            Purpose::Scan(purpose, range) => {
                 let (rows, more) = self.store.scan(&range);
                 // A store that stops at a bound need not know whether that was all.
                 let more = more || (rows.len() >= range.rows_max && self.rng.chance(500));
@@ -135,7 +196,7 @@ impl World {
     fn send_frame(&mut self, frame: Frame) {
         let shard = self.owners[usize::from(frame.to.0)];
         let delay_us = self.rng.tail(0, self.scenario.frame_us_max);
-        if !self.scenario.frames_stray {
+        if self.scenario.frames_stray == 0 {
             let at_us = self.in_lane(Lane::Pair(frame.from.0, frame.to.0), delay_us);
             self.deliver_at(at_us, shard, Event::Frame(frame));
             return;

@@ -40,23 +40,27 @@ impl World {
         if is_hung {
             let error = Err(InvokeError::new("no answer in time"));
             let event = Event::Done { id, result: error };
-            self.answer_at(self.time_us + TIMEOUT_US, shard, Item { event, run: None });
+            self.answer_at(
+                self.time_us + TIMEOUT_US,
+                shard,
+                Item { event, run: None, tenure: None },
+            );
             if self.rng.chance(500) {
                 return Ok(());
             }
             // It answers after all, when nobody waits any more.
             let late_us = self.time_us + TIMEOUT_US + self.rng.below(1_000_000);
             let event = Event::Done { id, result };
-            self.answer_at(late_us, shard, Item { event, run });
+            self.answer_at(late_us, shard, Item { event, run, tenure: None });
             return Ok(());
         }
         let event = Event::Done { id, result };
-        self.answer_at(self.time_us + delay_us, shard, Item { event, run });
+        self.answer_at(self.time_us + delay_us, shard, Item { event, run, tenure: None });
         if self.rng.chance(self.scenario.answers_twice) {
             let (result, run) = self.answer(shard, invocation, &ids);
             let again_us = self.time_us + delay_us + self.rng.below(100_000);
             let event = Event::Done { id, result };
-            self.answer_at(again_us, shard, Item { event, run });
+            self.answer_at(again_us, shard, Item { event, run, tenure: None });
         }
         Ok(())
     }
@@ -64,19 +68,21 @@ impl World {
     /// What can be said of a call before it is answered; its messages' ids.
     fn check_call(&mut self, shard: usize, call: &Invocation) -> Result<Vec<Id>, String> {
         let target = &call.target;
-        if !self.life.busy.insert(target.clone()) {
-            return Err(format!("{target} is called while a call is under way"));
-        }
-        if self.owners[usize::from(self.partition(target))] != shard {
+        let tenure = self.tenure(shard, self.partition(target));
+        if tenure == 0 {
             return Err(format!("{target} is called by shard {shard}, which does not own it"));
         }
+        let known = (tenure, target.clone());
+        if !self.life.busy.insert(known.clone()) {
+            return Err(format!("{target} is called while a call is under way"));
+        }
         let limits = &self.life.limits;
-        let (len, single) = (call.messages.len(), self.life.failed.remove(target));
+        let (len, single) = (call.messages.len(), self.life.failed.remove(&known));
         if len == 0 || len > limits.batch_len_max || (single && len > 1) {
             return Err(format!("{target} is given {len} messages (after a failure: {single})"));
         }
         let given = ledger(call);
-        if let (Some(last), true) = (self.life.ledgers.get(target), has(call, LEDGER))
+        if let (Some(last), true) = (self.life.ledgers.get(&known), has(call, LEDGER))
             && given != Some(*last)
         {
             return Err(format!("{target} is given {given:?}, it wrote {last:?}"));
@@ -212,7 +218,7 @@ impl World {
         let target = if self.rng.chance(150) { cause.target.clone() } else { self.any_address() };
         let is_poison = self.rng.chance(self.scenario.poisoned / 2);
         let hops = cause.hops - 1;
-        self.history.add_sent(Sent { target, origin, hops, amount, is_poison, reply_to: None })
+        self.history.add_sent(Sent::new(target, origin, hops, amount, is_poison))
     }
 
     fn delayed_step(&mut self, run: Id, cause: &Sent, effects: &mut Effects) -> DelayedStep {
@@ -223,7 +229,7 @@ impl World {
         }
         let token = self.rng.chance(600).then(|| name.to_owned());
         let longest_ms = self.scenario.delay_ms_max;
-        let delay_ms = if self.scenario.spreads_delays {
+        let delay_ms = if self.scenario.spreads_delays == 1 {
             self.rng.below(longest_ms + 1)
         } else {
             self.rng.tail(0, longest_ms)
@@ -278,7 +284,9 @@ impl World {
         let run = self.history.run_mut(id);
         run.done = Some(Done { order, now_ms, latest_ms });
         if !run.is_read_only {
-            self.life.ledgers.insert(run.address.clone(), run.ledger);
+            let (address, ledger) = (run.address.clone(), run.ledger);
+            let tenure = self.tenure(shard, self.partition(&address));
+            self.life.ledgers.insert((tenure, address), ledger);
         }
     }
 }

@@ -7,33 +7,49 @@ use dormouse_protocol::{Address, FunctionType, Message, partition_of};
 
 use super::lives::{FUNCTIONS, function};
 use super::{What, World};
-use crate::history::{Origin, Sent};
+use crate::history::{Id, Origin, Sent};
 use crate::payload;
 
 impl World {
-    pub(super) fn submit(&mut self) -> Result<(), String> {
+    pub(super) fn submit(&mut self, again: Option<Id>) -> Result<(), String> {
         if self.is_down {
             let at_us = self.time_us + 10_000;
-            self.at(at_us, What::Submit);
+            self.at(at_us, What::Submit { again });
             return Ok(());
         }
-        self.submits_left -= 1;
-        let target = self.any_address();
+        // A router that has changed knows another target for the same message.
+        let known = again.map(|id| self.history.sent(id).target.clone());
+        let target = known.filter(|_| self.rng.chance(500)).unwrap_or_else(|| self.any_address());
         let is_question = self.rng.chance(100);
         let origin = Origin::Ingress { life: self.life_number, acknowledged: false };
         let amount = if is_question { 0 } else { self.rng.range(1, 100) as i64 };
         let is_poison = !is_question && self.rng.chance(self.scenario.poisoned);
         let hops = if is_question { 0 } else { self.rng.below(4) as u8 };
-        let sent = Sent { target, origin, hops, amount, is_poison, reply_to: None };
+        let floor = self.ledger_in(&self.store.durable, &target).map(|ledger| ledger.run);
+        let sent = Sent { floor, ..Sent::new(target, origin, hops, amount, is_poison) };
         let id = self.history.add_sent(sent);
         if is_question {
             self.history.sent_mut(id).reply_to = Some(id);
         }
         let message = self.message(id);
-        let shard = self.owners[usize::from(self.partition(&message.target))];
+        let partition = self.partition(&message.target);
+        let mut shard = self.owners[usize::from(partition)];
+        if self.rng.chance(100) {
+            // The client has not heard who owns it now.
+            shard = self.rng.index(self.slots.len());
+        }
+        self.slots[shard].unanswered.insert(id, partition);
         let event = Event::Submit { message, token: Some(SubmitToken(id)) };
         self.deliver_at(self.time_us, shard, event);
         Ok(())
+    }
+
+    /// The client of a message that nobody has acknowledged may send it again.
+    pub(super) fn repeat_some_day(&mut self, id: Id) {
+        if self.rng.chance(self.scenario.repeats) {
+            let at_us = self.time_us + self.rng.below(100_000);
+            self.at(at_us, What::Submit { again: Some(id) });
+        }
     }
 
     pub(super) fn any_address(&mut self) -> Address {
@@ -43,7 +59,7 @@ impl World {
     }
 
     pub(super) fn partition(&self, address: &Address) -> u16 {
-        partition_of(address, self.scenario.partitions).0
+        partition_of(address, self.scenario.partitions as u16).0
     }
 
     /// The message of this id as it goes to the engine, from an ingress.
@@ -56,7 +72,10 @@ impl World {
         Message { target: sent.target.clone(), caller, value: payload::message(id, padding) }
     }
 
-    pub(super) fn accepted(&mut self, token: SubmitToken) -> Result<(), String> {
+    pub(super) fn accepted(&mut self, shard: usize, token: SubmitToken) -> Result<(), String> {
+        if self.history.sent(token.0).reply_to.is_none() {
+            self.slots[shard].unanswered.remove(&token.0);
+        }
         match &mut self.history.sent_mut(token.0).origin {
             Origin::Ingress { life, acknowledged } => {
                 if *acknowledged || *life != self.life_number {

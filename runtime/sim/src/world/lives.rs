@@ -1,12 +1,12 @@
 //! The lives of the process: start, crash, start again with other shards, bounds, clocks and served
 //! functions; and the end of all faults.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 
 use dormouse_engine::{Catalog, Declared, Event, Limits, Shard, ShardConfig};
 use dormouse_protocol::{FunctionType, Partition, StateSpec};
 
-use super::{Life, Slot, What, World};
+use super::{Fault, Life, Slot, What, World};
 use crate::payload;
 use crate::scenario;
 
@@ -42,15 +42,25 @@ impl World {
         let busy_us = self.scenario.busy_us;
         for _ in 0..self.scenario.submits {
             let at_us = self.rng.below(busy_us);
-            self.at(at_us, What::Submit);
+            self.at(at_us, What::Submit { again: None });
         }
-        for _ in 0..self.scenario.crashes {
-            let at_us = self.rng.below(busy_us * 2);
-            self.at(at_us, What::Crash);
-        }
-        for _ in 0..self.scenario.clock_steps {
-            let at_us = self.rng.below(busy_us * 2);
-            self.at(at_us, What::ClockStep);
+        let scenario = &self.scenario;
+        let faults = [
+            (Fault::Crash, scenario.crashes),
+            (Fault::CrashAtAction, scenario.crashes_at_action),
+            (Fault::DiskFailure, scenario.disk_failures),
+            (Fault::DiskStall, scenario.disk_stalls),
+            (Fault::ClockStep, scenario.clock_steps),
+            (Fault::Pause, scenario.pauses),
+            (Fault::Takeover, scenario.takeovers),
+            (Fault::Death, scenario.deaths),
+            (Fault::Failover, scenario.failovers),
+        ];
+        for (fault, count) in faults {
+            for _ in 0..count {
+                let at_us = self.rng.below(busy_us * 2);
+                self.at(at_us, What::Fault(fault));
+            }
         }
         self.at(busy_us * 2 + 1, What::Calm);
     }
@@ -58,7 +68,8 @@ impl World {
     pub(super) fn restart(&mut self) -> Result<(), String> {
         self.is_down = false;
         self.life_number += 1;
-        let shards = self.rng.range(1, 4).min(u64::from(self.scenario.partitions)) as usize;
+        let most = self.scenario.shards.min(self.scenario.partitions);
+        let shards = self.rng.range(most.min(2), most) as usize;
         let limits = if self.is_calm { Limits::default() } else { scenario::limits(&mut self.rng) };
         let later_is_served = !self.never_serves_later && (self.is_calm || self.rng.chance(400));
         let appends_at_once = self.rng.chance(600);
@@ -67,7 +78,7 @@ impl World {
             self.time_us, self.life_number
         ));
         self.life = Life { limits, later_is_served, appends_at_once, ..Life::default() };
-        self.owners = (0..self.scenario.partitions)
+        self.owners = (0..self.scenario.partitions as u16)
             .map(|partition| {
                 if usize::from(partition) < shards {
                     usize::from(partition)
@@ -77,14 +88,15 @@ impl World {
             })
             .collect();
         self.slots = (0..shards).map(|_| self.new_slot()).collect();
-        for partition in 0..self.scenario.partitions {
+        for partition in 0..self.scenario.partitions as u16 {
             let shard = self.owners[usize::from(partition)];
             let partition = Partition(partition);
-            let (fence, opened) = self.store.open(partition);
+            let (fence, tenure, opened) = self.store.open(partition);
+            self.slots[shard].owned.insert(partition.0, tenure);
             self.slots[shard].shard.handle(Event::Opened { partition, fence, opened });
         }
         for shard in 0..shards {
-            let now_ms = self.clock_ms();
+            let now_ms = self.clock_ms(shard);
             self.latest_ms = self.latest_ms.max(now_ms);
             let slot = &mut self.slots[shard];
             slot.now_ms = now_ms;
@@ -95,23 +107,29 @@ impl World {
         Ok(())
     }
 
-    fn new_slot(&self) -> Slot {
+    pub(super) fn new_slot(&mut self) -> Slot {
         let config = ShardConfig {
-            partitions: self.scenario.partitions,
-            scoping: self.scenario.scoping,
-            is_prefix: self.scenario.is_prefix,
+            partitions: self.scenario.partitions as u16,
+            scoping: self.scenario.scoping(),
+            is_prefix: self.scenario.is_prefix == 1,
             limits: self.life.limits.clone(),
         };
         let catalog = Served {
             specs: payload::specs(self.scenario.ttl_ms),
             later_is_served: self.life.later_is_served,
         };
+        let differ = self.scenario.clock_steps > 0 && self.commits_alone();
+        let skew_ms = if differ { self.rng.below(4_000) as i64 - 2_000 } else { 0 };
         Slot {
             shard: Shard::new(config, Box::new(catalog)),
+            owned: BTreeMap::new(),
+            unanswered: BTreeMap::new(),
+            paused_until_us: 0,
+            skew_ms,
             inbox: VecDeque::new(),
             turn_at: None,
             now_ms: 0,
-            running: std::collections::BTreeMap::new(),
+            running: BTreeMap::new(),
         }
     }
 
@@ -121,14 +139,13 @@ impl World {
             return Ok(());
         }
         self.is_down = true;
+        for shard in 0..self.slots.len() {
+            self.excuse(shard, None);
+        }
         self.slots.clear();
         self.queue.retain(|_, what| !what.dies());
-        let rng = &mut self.rng;
-        self.store.crash(|left| match rng.below(3) {
-            0 => 0,
-            1 => left,
-            _ => rng.index(left + 1),
-        })?;
+        (self.actions_left, self.disk_fails, self.stalled_until_us) = (None, false, 0);
+        self.store.crash(&mut self.rng)?;
         if self.scenario.clock_steps > 0 && !self.is_calm {
             self.clock_offset_ms += self.rng.below(4_000) as i64 - 2_000;
         }
@@ -145,6 +162,8 @@ impl World {
         self.trace.line(format_args!("{} calm", self.time_us));
         let scenario = &mut self.scenario;
         (scenario.fails, scenario.hangs, scenario.asks_in_vain) = (0, 0, 0);
+        (self.actions_left, self.disk_fails) = (None, false);
+        self.stalled_until_us = self.stalled_until_us.min(self.time_us);
         scenario.poisoned = 0;
         scenario.confirm_us_max = scenario.confirm_us_max.min(1_000);
         if !self.life.later_is_served && !self.never_serves_later {
@@ -152,8 +171,7 @@ impl World {
         }
         for _ in 0..5 {
             let at_us = self.time_us + self.rng.below(1_000_000);
-            self.submits_left += 1;
-            self.at(at_us, What::Submit);
+            self.at(at_us, What::Submit { again: None });
         }
         Ok(())
     }

@@ -27,8 +27,14 @@ impl World {
         self.history.leads_to(run, self.ledger_in(&self.store.durable, address))
     }
 
-    pub(super) fn replied(&mut self, id: &str, value: &TypedValue) -> Result<(), String> {
+    pub(super) fn replied(
+        &mut self,
+        shard: usize,
+        id: &str,
+        value: &TypedValue,
+    ) -> Result<(), String> {
         let question: u64 = id.parse().map_err(|_| format!("a reply to {id}"))?;
+        self.slots[shard].unanswered.remove(&question);
         let run_id = payload::number(&value.value).ok_or("a reply without a run")?;
         if !self.history.replied.insert(question) {
             return Err(format!("question {question} is answered twice"));
@@ -38,6 +44,14 @@ impl World {
             (false, _) => Some(run_id),
             (true, given) => given.map(|ledger| ledger.run),
         };
+        let floor = self.history.sent(question).floor;
+        if let Some(floor) = floor
+            && !self.history.leads_to(floor, run.given)
+        {
+            return Err(format!(
+                "question {question} is answered by run {run_id} as if run {floor} had never been"
+            ));
+        }
         if let Some(rests_on) = rests_on
             && !self.is_durable(rests_on)
         {
@@ -71,13 +85,16 @@ impl World {
         if number != out.number {
             return Err(format!("egress record {record:?} is number {number} and {}", out.number));
         }
-        let queue = self.life.out.entry((out.partition.0, out.outbox.clone())).or_default();
-        if out.number <= queue.1 {
-            return Err(format!("egress {out:?} comes after number {}", queue.1));
+        let tenure = self.tenure(shard, out.partition.0);
+        let queue = self.life.out.entry((tenure, out.outbox.clone())).or_default();
+        if out.number <= queue.last {
+            return Err(format!("egress {out:?} comes after number {}", queue.last));
         }
-        queue.1 = out.number;
-        queue.0.insert(out.number);
-        if queue.0.len() > self.life.limits.egress_window_len {
+        queue.last = out.number;
+        if !queue.early.remove(&out.number) {
+            queue.unconfirmed.insert(out.number);
+        }
+        if queue.unconfirmed.len() > self.life.limits.egress_window_len {
             return Err(format!("egress {out:?}: too many records are out: {queue:?}"));
         }
         self.confirm_later(shard, out);

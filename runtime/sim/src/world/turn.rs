@@ -1,6 +1,6 @@
 //! One turn of a shard, as its driver takes it: time, events, actions, seal.
 
-use dormouse_engine::{ACTIVATION_BYTES, Completed, Event};
+use dormouse_engine::{ACTIVATION_BYTES, Completed, Event, SubmitToken};
 
 use super::{Item, World};
 
@@ -10,9 +10,14 @@ impl World {
         if self.slots[shard].turn_at != Some(time_us) {
             return Ok(()); // An earlier turn came in between.
         }
-        let clock_ms = self.clock_ms();
+        let clock_ms = self.clock_ms(shard);
         let slot = &mut self.slots[shard];
         slot.turn_at = None;
+        if slot.paused_until_us > time_us {
+            let delay_us = slot.paused_until_us - time_us;
+            self.turn_in(shard, delay_us);
+            return Ok(());
+        }
         slot.now_ms = slot.now_ms.max(clock_ms);
         self.latest_ms = self.latest_ms.max(slot.now_ms);
         slot.shard.advance(clock_ms);
@@ -22,17 +27,23 @@ impl World {
             let Some(item) = self.slots[shard].inbox.pop_front() else {
                 break;
             };
-            self.note(shard, &item)?;
+            if !self.note(shard, &item) {
+                continue;
+            }
             self.slots[shard].shard.handle(item.event);
-            if self.rng.chance(400) {
-                self.act_all(shard)?;
+            if self.rng.chance(400) && !self.act_all(shard)? {
+                return Ok(());
             }
         }
-        self.act_all(shard)?;
+        if !self.act_all(shard)? {
+            return Ok(());
+        }
         let stays_open = self.rng.chance(self.scenario.unsealed);
         if !stays_open {
             self.slots[shard].shard.seal();
-            self.act_all(shard)?;
+            if !self.act_all(shard)? {
+                return Ok(());
+            }
         }
         self.check_memory(shard)?;
         self.plan_turn(shard, stays_open);
@@ -45,27 +56,41 @@ impl World {
             self.turn_in(shard, delay_us);
         }
         if let Some(wake_ms) = self.slots[shard].shard.next_wake_ms() {
-            let in_ms = wake_ms.saturating_sub(self.clock_ms());
+            let in_ms = wake_ms.saturating_sub(self.clock_ms(shard));
             // The clock shows whole milliseconds: the wake-up comes when it has changed.
             let delay_us = (in_ms * 1_000).saturating_sub(self.time_us % 1_000).max(1);
             self.turn_in(shard, delay_us);
         }
     }
 
-    fn act_all(&mut self, shard: usize) -> Result<(), String> {
+    /// Does what the shard asks for; false if it died meanwhile.
+    fn act_all(&mut self, shard: usize) -> Result<bool, String> {
         loop {
             let actions = self.take_actions(shard);
             if actions.is_empty() {
-                return Ok(());
+                return Ok(true);
             }
             for action in actions {
+                if let Some(left) = &mut self.actions_left {
+                    if *left == 0 {
+                        self.crash()?;
+                        return Ok(false);
+                    }
+                    *left -= 1;
+                }
                 self.act(shard, action)?;
             }
         }
     }
 
-    /// Remembers what an event means before the shard gets it.
-    fn note(&mut self, shard: usize, item: &Item) -> Result<(), String> {
+    /// Remembers what an event means before the shard gets it. False for what it must not get: the
+    /// store's answers about a partition that it has lost since.
+    fn note(&mut self, shard: usize, item: &Item) -> bool {
+        if let Some((partition, tenure)) = item.tenure
+            && self.tenure(shard, partition) != tenure
+        {
+            return false;
+        }
         if self.trace.is_on() {
             let text = super::actions::describe_event(&item.event);
             let run = item.run.map(|run| format!(" run {run}")).unwrap_or_default();
@@ -73,34 +98,51 @@ impl World {
         }
         match &item.event {
             Event::Durable { scope, number } => {
-                let commits = self.life.commits.entry((shard, *scope)).or_default();
-                commits.1 = commits.1.max(*number);
+                let tenure = item.tenure.map_or(0, |(_, tenure)| tenure);
+                if let Some(commits) = self.life.commits.get_mut(&(shard, *scope, tenure)) {
+                    commits.1 = commits.1.max(*number);
+                }
+            }
+            Event::Refused { partition } => self.lose(shard, partition.0),
+            Event::Submit { message, token } => {
+                let partition = self.partition(&message.target);
+                if self.tenure(shard, partition) == 0 {
+                    // The client is told to go elsewhere.
+                    if let Some(SubmitToken(id)) = token {
+                        self.slots[shard].unanswered.remove(id);
+                        self.history.sent_mut(*id).is_excused = true;
+                        self.repeat_some_day(*id);
+                    }
+                    return false;
+                }
             }
             Event::EgressConfirmed { partition, outbox, number } => {
-                let queue = self.life.out.get_mut(&(partition.0, outbox.clone()));
-                if let Some((unconfirmed, _)) = queue {
-                    unconfirmed.remove(number);
+                let tenure = self.tenure(shard, partition.0);
+                let queue = self.life.out.entry((tenure, outbox.clone())).or_default();
+                if !queue.unconfirmed.remove(number) && *number > queue.last {
+                    queue.early.insert(*number);
                 }
             }
             Event::Done { id, result } => {
                 let key = (id.slot, id.generation);
                 let Some((address, messages)) = self.slots[shard].running.remove(&key) else {
-                    return Ok(()); // Answered before: this one must have no effect.
+                    return true; // Answered before: this one must have no effect.
                 };
-                self.life.busy.remove(&address);
+                let tenure = self.tenure(shard, self.partition(&address));
+                self.life.busy.remove(&(tenure, address.clone()));
                 match result {
                     Ok(Completed::Effects { .. }) => self.note_run(shard, item.run),
                     Ok(Completed::Incomplete(_)) => {}
                     Err(_) => {
                         if messages > 1 {
-                            self.life.failed.insert(address);
+                            self.life.failed.insert((tenure, address));
                         }
                     }
                 }
             }
             _ => {}
         }
-        Ok(())
+        true
     }
 
     fn check_memory(&self, shard: usize) -> Result<(), String> {
