@@ -25,6 +25,10 @@ impl Shard {
         if let Some(at_ms) = part.timers.registered_ms {
             self.due.remove(&(at_ms, partition));
         }
+        if !part.recovery.is_done() {
+            self.searching -= 1;
+            self.searches.retain(|other| *other != partition);
+        }
         let unconfirmed: usize = part.egress.values().map(|queue| queue.unconfirmed.len()).sum();
         self.stats.egress_unconfirmed -= unconfirmed as u64;
         self.scopes[index] = Scope::after(&self.scopes[index]);
@@ -44,6 +48,7 @@ impl Shard {
             self.resume_waiting(function_type, 1);
         }
         self.start_ready();
+        self.search_more();
     }
 
     fn drop_activation(&mut self, slot: u32) {

@@ -76,6 +76,8 @@ pub(crate) enum SearchStep {
     /// Nothing to look for.
     #[default]
     Done,
+    /// Begins when all partitions are open.
+    Opened,
     /// Listed among the partitions that wait for room.
     Queued,
     /// Waits until the messages put aside can be read.

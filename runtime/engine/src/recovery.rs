@@ -62,7 +62,7 @@ impl Shard {
                 let end = keys::prefix_end(&cursor).expect("keys begin with a space below 0xff");
                 let round = Round { cursor, end, rows: SEARCH_ROWS_FIRST, is_first: true };
                 part.recovery.round = Some(round);
-                part.recovery.step = SearchStep::Queued;
+                part.recovery.step = SearchStep::Opened;
                 self.searching += 1;
             }
         }
@@ -118,7 +118,7 @@ impl Shard {
                 self.load_egress(partition, &outbox);
             }
             self.load_timers(partition);
-            if self.part(partition).recovery.round.is_some() {
+            if self.part(partition).recovery.step == SearchStep::Opened {
                 self.queue_search(partition);
             }
         }
