@@ -4,6 +4,7 @@
 mod arriving;
 mod bounds;
 mod leaving;
+mod owners;
 mod rig;
 
 use dormouse_engine::Limits;

@@ -18,7 +18,7 @@ pub(crate) struct Rig {
     pub(crate) shard: Shard,
     pub(crate) rows: BTreeMap<Vec<u8>, Bytes>,
     /// Sealed and not appended.
-    sealed: VecDeque<(u32, Commit)>,
+    pub(crate) sealed: VecDeque<(u32, Commit)>,
     appended: u64,
     calls: VecDeque<(InvocationId, Invocation)>,
     reads: VecDeque<Action>,
@@ -46,13 +46,22 @@ pub(crate) struct Setup {
     pub(crate) rows: BTreeMap<Vec<u8>, Bytes>,
     /// Whether there was a life before this one.
     pub(crate) is_known: bool,
+    /// Each partition commits alone, in a store that may refuse it.
+    pub(crate) commits_alone: bool,
 }
 
 impl Default for Setup {
     fn default() -> Self {
         let limits = Limits { retry_delay_ms_min: 100, ..Limits::default() };
         let rows = BTreeMap::new();
-        Self { partitions: 1, owned: Vec::new(), limits, rows, is_known: false }
+        Self {
+            partitions: 1,
+            owned: Vec::new(),
+            limits,
+            rows,
+            is_known: false,
+            commits_alone: false,
+        }
     }
 }
 
@@ -144,8 +153,8 @@ impl Rig {
     pub(crate) fn with(setup: Setup) -> Self {
         let config = ShardConfig {
             partitions: setup.partitions,
-            scoping: Scoping::Shard,
-            is_prefix: true,
+            scoping: if setup.commits_alone { Scoping::Partition } else { Scoping::Shard },
+            is_prefix: !setup.commits_alone,
             limits: setup.limits,
         };
         let mut shard = Shard::new(config, Box::new(Functions));
