@@ -46,5 +46,4 @@ finds! {
     delayed_messages_before_their_time: FireEarly,
     expired_values_that_come_back: ReviveExpired,
     reports_of_gaps_that_were_overtaken: DropStaleGap,
-    later_messages_read_before_a_cancellation: ScanBeforeCancel,
 }
