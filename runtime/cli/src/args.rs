@@ -20,6 +20,8 @@ pub(crate) enum Command {
     Run(Box<RunArguments>),
     /// Report everything that is wrong with manifests, and run nothing
     Check(CheckArguments),
+    /// Check a data directory that no process uses for damage
+    Scrub(ScrubArguments),
     /// Make a new application in Rust: a function, a manifest and a test
     New(NewArguments),
 }
@@ -66,6 +68,13 @@ pub(crate) struct CheckArguments {
     /// Take warnings for errors
     #[arg(long)]
     pub(crate) strict: bool,
+}
+
+#[derive(Args, Debug)]
+pub(crate) struct ScrubArguments {
+    /// Data directory
+    #[arg(long, value_name = "DIR")]
+    pub(crate) data: PathBuf,
 }
 
 #[derive(Args, Debug)]

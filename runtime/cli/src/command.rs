@@ -3,6 +3,7 @@
 pub(crate) mod check;
 pub(crate) mod new;
 pub(crate) mod run;
+pub(crate) mod scrub;
 
 use std::path::PathBuf;
 

@@ -46,6 +46,7 @@ pub fn main() -> ExitCode {
     let done = match arguments.command {
         Command::Run(arguments) => command::run::run(&arguments),
         Command::Check(arguments) => command::check::check(&arguments),
+        Command::Scrub(arguments) => command::scrub::scrub(&arguments),
         Command::New(arguments) => command::new::new(&arguments),
     };
     match done {

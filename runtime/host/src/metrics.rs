@@ -11,6 +11,7 @@ use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use dormouse_protocol::FunctionType;
+use dormouse_store::ScrubStatus;
 
 use crate::metrics::histogram::Histogram;
 
@@ -18,6 +19,8 @@ use crate::metrics::histogram::Histogram;
 #[derive(Debug)]
 pub struct Metrics {
     shards: Vec<Arc<ShardMetrics>>,
+    /// What the store's scrub has read and found.
+    pub scrub: Arc<ScrubStatus>,
 }
 
 /// Counts of one shard. **Written by that shard's thread only**: a counter is a relaxed load and a
@@ -110,7 +113,7 @@ impl Metrics {
     /// For a process with so many shards.
     #[must_use]
     pub fn new(shards: usize) -> Self {
-        Self { shards: (0..shards).map(|_| Arc::default()).collect() }
+        Self { shards: (0..shards).map(|_| Arc::default()).collect(), scrub: Arc::default() }
     }
 
     /// The counts of one shard, by its number.

@@ -275,11 +275,14 @@ async fn run_shard(start: ShardStart) {
 }
 
 impl Running {
-    /// Whether messages are served.
+    /// Whether messages are served, from data that are not known to be damaged.
     #[must_use]
     pub fn readiness(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
         let (is_ready, failed) = (self.is_ready.clone(), self.failed.clone());
-        Arc::new(move || is_ready.load(Ordering::Acquire) && failed.borrow().is_none())
+        let scrub = self.process.metrics.scrub.clone();
+        Arc::new(move || {
+            is_ready.load(Ordering::Acquire) && failed.borrow().is_none() && scrub.damaged() == 0
+        })
     }
 
     /// Resolves with the reason when the process cannot go on.

@@ -34,6 +34,8 @@ pub struct StoreSettings {
     pub dirty_bytes_max: u64,
     /// Blocks of the base kept in memory.
     pub cache_bytes: u64,
+    /// The whole base is read and checked once in so long; `None`: never.
+    pub scrub_interval: Option<Duration>,
 }
 
 /// Which store.
@@ -126,6 +128,7 @@ impl Default for StoreSettings {
             log_bytes_max: 128 * MIB,
             dirty_bytes_max: 64 * MIB,
             cache_bytes: 32 * MIB,
+            scrub_interval: Some(Duration::from_secs(24 * 3_600)),
         }
     }
 }

@@ -4,9 +4,11 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::{Duration, Instant};
 
 use dormouse_store::{
-    EmbeddedOptions, EmbeddedStore, MemoryStore, RecoveryReport, Store, StoreError,
+    EmbeddedOptions, EmbeddedStore, MemoryStore, RecoveryReport, ScrubStatus, Store, StoreError,
     stored_partitions,
 };
+
+pub use dormouse_store::{ScrubReport, scrub};
 
 use crate::settings::{PARTITIONS_DEFAULT, Settings, StoreKind};
 
@@ -24,7 +26,8 @@ pub struct OpenStore {
 }
 
 /// Opens (or makes) the store; blocks while it recovers.
-pub fn open(settings: &Settings) -> Result<OpenStore, StoreError> {
+/// `scrub` is told what the scrub finds as long as the store is open.
+pub fn open(settings: &Settings, scrub: Arc<ScrubStatus>) -> Result<OpenStore, StoreError> {
     let chosen = settings.runtime.partitions;
     match settings.store.kind {
         StoreKind::Memory => Ok(OpenStore {
@@ -42,6 +45,8 @@ pub fn open(settings: &Settings) -> Result<OpenStore, StoreError> {
             options.segment_bytes = settings.store.segment_bytes;
             options.dirty_bytes_max = settings.store.dirty_bytes_max;
             options.base_cache_bytes = settings.store.cache_bytes;
+            options.scrub_interval = settings.store.scrub_interval;
+            options.scrub_status = scrub;
             options.progress = Some(Arc::new(move |progress| {
                 let mut reported = reported.lock().unwrap_or_else(PoisonError::into_inner);
                 if reported.elapsed() >= PROGRESS_INTERVAL {

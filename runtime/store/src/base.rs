@@ -191,7 +191,7 @@ impl Base {
     }
 
     /// The tables that rows are in now.
-    fn tables(&self, is_wanted: impl Fn(&Table) -> bool) -> Vec<TableFile> {
+    pub(crate) fn tables(&self, is_wanted: impl Fn(&Table) -> bool) -> Vec<TableFile> {
         let version = self.tree.current_version();
         let tables = version.iter_tables().filter(|table| is_wanted(table));
         let file = |table: &Table| TableFile {

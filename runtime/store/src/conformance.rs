@@ -3,6 +3,7 @@
 //!
 //! [`conformance_tests!`]: crate::conformance_tests
 
+pub mod content;
 mod workload;
 
 use std::pin::Pin;

@@ -32,6 +32,7 @@ use crate::merge::Ranges;
 use crate::outboxes::{self, Spans};
 use crate::overlay::Layer;
 use crate::reader::Readers;
+use crate::scrub::{RunningScrub, ScrubStatus};
 use crate::shard::{Backing, Shard};
 use crate::signals::{Signals, lock};
 use crate::state::{Channel, State};
@@ -64,13 +65,17 @@ pub struct EmbeddedOptions {
     pub reader_threads: usize,
     /// A checkpoint begins when nothing was appended for so long.
     pub checkpoint_after_idle: Duration,
+    /// The whole base is read and checked once in so long; `None`: never.
+    pub scrub_interval: Option<Duration>,
+    /// Says what that has found.
+    pub scrub_status: Arc<ScrubStatus>,
     /// Told about the progress of recovery.
     pub progress: Option<ProgressCallback>,
     pub(crate) faults: Faults,
 }
 
 impl EmbeddedOptions {
-    /// The defaults: 128 MB of log, 64 MB dirty, 64 MB of cache, 2 reader threads.
+    /// The defaults: 128 MB of log, 64 MB dirty, 64 MB of cache, 2 reader threads, a scrub per day.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>, partitions: u16) -> Self {
         Self {
@@ -82,6 +87,8 @@ impl EmbeddedOptions {
             base_cache_bytes: 64 << 20,
             reader_threads: 2,
             checkpoint_after_idle: Duration::from_secs(5),
+            scrub_interval: Some(Duration::from_secs(24 * 3_600)),
+            scrub_status: Arc::default(),
             progress: None,
             faults: Faults::default(),
         }
@@ -205,6 +212,7 @@ struct Running {
     compaction: JoinHandle<()>,
     sync: JoinHandle<()>,
     prepare: JoinHandle<()>,
+    scrub: Option<RunningScrub>,
     _directory: Directory,
 }
 
@@ -294,7 +302,7 @@ impl EmbeddedStore {
         });
         disk.base.pace().follow(&disk);
         let shards = Arc::new(Shards::default());
-        let compactor = Arc::new(Compactor::new(base, signals));
+        let compactor = Arc::new(Compactor::new(Arc::clone(&base), signals));
         let layer = (!recovered.layer.is_empty()).then(|| Arc::new(recovered.layer));
         let recovered_layer = Arc::new(Mutex::new(layer));
         let checkpointer = Checkpointer {
@@ -308,11 +316,16 @@ impl EmbeddedStore {
         };
         let path = &options.directory;
         let compacting = Arc::clone(&compactor);
+        let scrub = |interval| {
+            let status = Arc::clone(&options.scrub_status);
+            RunningScrub::start(base, status, interval, path)
+        };
         let running = Running {
             sync: spawn("store-sync", path, move || writer.run())?,
             prepare: spawn("store-prepare", path, move || segments.prepare_ahead())?,
             checkpoint: spawn("store-checkpoint", path, move || checkpointer.run())?,
             compaction: spawn("store-compact", path, move || compacting.run())?,
+            scrub: options.scrub_interval.map(scrub).transpose()?,
             _directory: directory,
         };
         Ok(Self {
@@ -365,6 +378,7 @@ impl Store for EmbeddedStore {
         joined &= running.compaction.join().is_ok();
         self.disk.log.close();
         joined &= running.sync.join().is_ok();
+        joined &= running.scrub.is_none_or(RunningScrub::stop);
         self.disk.segments.stop();
         joined &= running.prepare.join().is_ok();
         self.disk.readers.stop();

@@ -16,6 +16,7 @@ mod overlay;
 mod pace;
 mod port;
 mod reader;
+mod scrub;
 mod shard;
 mod signals;
 mod state;
@@ -26,3 +27,6 @@ pub use error::StoreError;
 pub use log::recover::{RecoveryProgress, TailCut};
 pub use memory::MemoryStore;
 pub use port::{Lsn, ReadFuture, Rows, ShardStore, Store, Waker};
+pub use scrub::{
+    SCRUB_BYTES_PER_SECOND_MAX, SCRUB_BYTES_PER_SECOND_MIN, ScrubReport, ScrubStatus, scrub,
+};

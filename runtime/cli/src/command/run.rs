@@ -103,7 +103,8 @@ async fn open(plan: &Plan, settings: &Settings) -> Result<Doors, Failure> {
 /// Opens the store, which may take a while, and starts the shards on it.
 async fn start(plan: Plan, settings: Settings, metrics: Arc<Metrics>) -> Result<Running, Failure> {
     let chosen = settings.clone();
-    let opening = spawn_blocking(move || store::open(&chosen));
+    let scrub = metrics.scrub.clone();
+    let opening = spawn_blocking(move || store::open(&chosen, scrub));
     let opened = opening.await.map_err(failed)?.map_err(failed)?;
     let starting = runtime::start(plan, &settings, metrics, opened.store, opened.partitions);
     starting.await.map_err(failed)

@@ -1,6 +1,7 @@
 //! `dormouse run`: what it prints, how it stops, and why it does not start.
 
 use std::net::TcpListener;
+use std::path::{Path, PathBuf};
 use std::thread::{sleep, spawn};
 use std::time::{Duration, Instant};
 
@@ -193,6 +194,82 @@ fn a_data_directory_that_is_not_whole_is_refused() {
         error: data/base is missing: the data directory was in use before; restore it from a copy as a whole, or choose an empty --data directory to start as a new application
         exit 1
     "#]].assert_eq(&sandbox.run(&arguments));
+}
+
+/// A data directory with rows in its base.
+fn with_base() -> (Sandbox, PathBuf) {
+    let sandbox = Sandbox::with(GOOD);
+    let arguments = ["run", "--admin", "off", "--data", "data"];
+    let running = sandbox.start(&arguments);
+    let (status, _) = http(&running.address("ingress"), "POST", "/shop/a/b", "hello");
+    assert_eq!(status, 202);
+    running.signal("KILL");
+    assert_eq!(running.end(), "exit -\n");
+    // The next start writes to the base what it has recovered.
+    let running = sandbox.start(&arguments);
+    let began = Instant::now();
+    let table = loop {
+        assert!(began.elapsed() < PATIENCE, "no table of the base was written");
+        let tables = std::fs::read_dir(sandbox.path("data/base/tables"));
+        if let Some(table) = tables.into_iter().flatten().flatten().next() {
+            break table.path();
+        }
+        sleep(Duration::from_millis(5));
+    };
+    running.signal("TERM");
+    assert_eq!(running.end(), "exit 0\n");
+    (sandbox, table)
+}
+
+fn flip(path: &Path) {
+    let mut bytes = std::fs::read(path).unwrap();
+    bytes[40] ^= 1;
+    std::fs::write(path, bytes).unwrap();
+}
+
+#[test]
+fn a_scrub_on_demand_names_what_is_damaged() {
+    let (sandbox, table) = with_base();
+    let scrub = ["scrub", "--data", "data"];
+    let text = sandbox.run(&scrub);
+    assert!(text.starts_with("checked: ") && text.ends_with("; damage: 0\nexit 0\n"), "{text}");
+    flip(&table);
+    let text = sandbox.run(&scrub);
+    assert!(text.ends_with("exit 2\n") && text.contains("; damage: 1\n"), "{text}");
+    let name = table.file_name().unwrap().to_string_lossy();
+    let told = format!("error: data/base/tables/{name}: damaged: ");
+    assert!(text.contains(&told) && text.contains("keys "), "{text}");
+    std::fs::remove_file(sandbox.path("data/version")).unwrap();
+    let text = sandbox.run(&scrub);
+    assert!(text.contains("error: data/version is missing: "), "{text}");
+    assert!(text.ends_with("exit 2\n"), "{text}");
+    expect![[r#"
+        error: nowhere: is not a data directory of Dormouse: it has no file "version"
+        exit 1
+    "#]]
+    .assert_eq(&sandbox.run(&["scrub", "--data", "nowhere"]));
+}
+
+#[test]
+fn a_running_process_tells_of_damage_that_nobody_reads() {
+    let (sandbox, table) = with_base();
+    let arguments =
+        ["run", "--admin", "127.0.0.1:0", "--data", "data", "--set", "embedded.scrub=1s"];
+    let running = sandbox.start(&arguments);
+    let admin = running.address("admin");
+    assert_eq!(http(&admin, "GET", "/readyz", "").0, 200);
+    flip(&table);
+    let began = Instant::now();
+    let told = "dormouse_store_damaged_files 1\n";
+    while !http(&admin, "GET", "/metrics", "").1.contains(told) {
+        assert!(began.elapsed() < PATIENCE, "the damage is not found");
+        sleep(Duration::from_millis(20));
+    }
+    assert_eq!(http(&admin, "GET", "/readyz", "").0, 503);
+    running.signal("TERM");
+    let text = running.end();
+    let line = text.lines().find(|line| line.contains("damage")).unwrap();
+    assert!(line.contains("ERROR") && line.contains(&*table.to_string_lossy()), "{line}");
 }
 
 /// An endpoint that takes calls and never answers keeps a request in flight.

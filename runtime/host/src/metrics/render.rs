@@ -23,6 +23,9 @@ pub mod names {
     pub const COMMIT_OPERATIONS: &str = "dormouse_commit_operations_total";
     pub const COMMIT_SIZE_BYTES: &str = "dormouse_commit_size_bytes";
     pub const DURABLE_LAG_SECONDS: &str = "dormouse_store_durable_lag_seconds";
+    pub const DAMAGED_FILES: &str = "dormouse_store_damaged_files";
+    pub const SCRUBBED_BYTES: &str = "dormouse_store_scrubbed_bytes_total";
+    pub const SCRUB_PASSES: &str = "dormouse_store_scrub_passes_total";
     pub const INGRESS_ACCEPTED: &str = "dormouse_ingress_accepted_total";
     pub const INGRESS_REJECTED: &str = "dormouse_ingress_rejected_total";
     pub const REQUEST_DURABLE_SECONDS: &str = "dormouse_request_durable_seconds";
@@ -47,6 +50,7 @@ pub fn render(metrics: &Metrics, process: Option<ProcessUsage>) -> String {
     let mut page = Page { metrics, text: String::new() };
     work(&mut page);
     commits(&mut page);
+    scrub(&mut page);
     ingress_and_load(&mut page);
     functions(&mut page);
     if let Some(usage) = process {
@@ -110,6 +114,16 @@ fn commits(page: &mut Page<'_>) {
     page.per_shard(names::DURABLE_LAG_SECONDS, help, |s| {
         Unit::Nanos.scale(s.commits.durable_lag_nanos.get())
     });
+}
+
+fn scrub(page: &mut Page<'_>) {
+    let scrub = &page.metrics.scrub;
+    let help = "Files of the base that are damaged: restore the data directory from a copy.";
+    page.single(names::DAMAGED_FILES, "gauge", help, scrub.damaged());
+    let help = "Bytes of the base read and checked for damage.";
+    page.single(names::SCRUBBED_BYTES, "counter", help, scrub.bytes());
+    let help = "Times that the whole base was checked for damage.";
+    page.single(names::SCRUB_PASSES, "counter", help, scrub.passes());
 }
 
 fn ingress_and_load(page: &mut Page<'_>) {

@@ -143,6 +143,13 @@ pub const KEYS: &[Key] = &[
         set: |s, v| size(v, MIB).map(|bytes| s.store.cache_bytes = bytes),
     },
     Key {
+        name: "embedded.scrub",
+        form: "duration, or `off`",
+        default: "24h",
+        summary: "The whole base is read and checked for damage once in so long, with 1 to 32 MB/s.",
+        set: |s, v| duration_or_off(v).map(|interval| s.store.scrub_interval = interval),
+    },
+    Key {
         name: "limits.backlog",
         form: "size",
         default: "(an eighth of `memory`)",
@@ -323,6 +330,17 @@ fn size(value: &str, least: u64) -> Result<u64, String> {
 
 fn duration(value: &str) -> Result<Duration, String> {
     parse_duration(value).ok_or_else(|| "a duration such as `500ms`, `60s`, `5min`".to_owned())
+}
+
+/// At least a second.
+fn duration_or_off(value: &str) -> Result<Option<Duration>, String> {
+    if value == "off" {
+        return Ok(None);
+    }
+    parse_duration(value)
+        .filter(|duration| *duration >= Duration::from_secs(1))
+        .map(Some)
+        .ok_or_else(|| "a duration of at least a second such as `24h`, or `off`".to_owned())
 }
 
 fn boolean(value: &str) -> Result<bool, String> {

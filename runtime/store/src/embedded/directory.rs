@@ -65,6 +65,20 @@ impl Directory {
         Ok(directory)
     }
 
+    /// Opens a directory with whatever number of partitions it was made with.
+    pub(crate) fn open_existing(path: &Path) -> Result<Self, StoreError> {
+        let partitions = stored_partitions(path);
+        if !path.join(VERSION_FILE).exists() && !path.join(LOG_DIRECTORY).exists() {
+            return Err(StoreError::Incompatible {
+                path: path.to_path_buf(),
+                problem: String::from(
+                    "is not a data directory of Dormouse: it has no file \"version\"",
+                ),
+            });
+        }
+        Self::open(path, partitions.unwrap_or_default())
+    }
+
     /// Makes what is needed before `version` may be there, as often as a crash cuts it short.
     fn begin(&self, partitions: u16) -> Result<Uuid, StoreError> {
         let unfinished = self.path.join(UNFINISHED_FILE);

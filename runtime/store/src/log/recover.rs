@@ -82,6 +82,23 @@ pub(crate) fn replay(
     Ok(replayed)
 }
 
+/// Reads the log in `dir` and changes nothing: what [`replay`] would find. Without `covered` it is taken
+/// to go on where the base ends, whose position cannot be read.
+pub(crate) fn inspect(
+    dir: &Path,
+    covered: Option<Covered>,
+    sink: &mut impl Sink,
+) -> Result<Replayed, StoreError> {
+    let files = find_files(dir)?;
+    let covered = covered.unwrap_or_else(|| {
+        let first = files.chain.iter().find_map(|segment| segment.first_lsn);
+        let floor = first.map_or(0, |first| first.saturating_sub(1));
+        Covered { floor, top: floor }
+    });
+    // All records: those that the base has too are still in the log.
+    Ok(read_log(dir, &files, covered, sink)?.0)
+}
+
 /// Reads all records; the second answer is where they end: a segment of the chain and an offset in it.
 fn read_log(
     dir: &Path,
