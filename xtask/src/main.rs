@@ -1,10 +1,12 @@
-//! The project's own commands: `cargo xtask test`, `tidy`, `docs`, `k8s`, `sim`, `bench`.
+//! The project's own commands: `cargo xtask test`, `tidy`, `docs`, `k8s`, `sim`, `fuzz`,
+//! `bench`.
 //!
 //! `test` is everything that CI runs, in one list (`steps.rs`). Nothing here is skipped when a
 //! tool is missing: the command fails and names what to install.
 
 mod docs;
 mod files;
+mod fuzz;
 mod k8s;
 mod markdown;
 mod process;
@@ -25,6 +27,8 @@ usage: cargo xtask COMMAND
   docs [FILE]...                run the commands that the documents show
   k8s                           render and check the Kubernetes files
   sim --seeds N [--seed S]      simulate N schedules, the first with seed S
+  fuzz [--target NAME] [--seconds N] [--seed S] [--keep N]
+                                feed parsers with inputs that nobody wrote
   bench [NAME] [ARGUMENT]...    build and run the benchmarks in release";
 
 fn main() -> ExitCode {
@@ -49,6 +53,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "docs" => docs::run_only(&workspace, rest),
         "k8s" => no_arguments(rest).and_then(|()| k8s::run(&workspace)),
         "sim" => release(&workspace, "dormouse-sim", rest),
+        "fuzz" => fuzz::run(&workspace, rest),
         "bench" => release(&workspace, "dormouse-bench", rest),
         "help" | "--help" | "-h" => {
             println!("{USAGE}");

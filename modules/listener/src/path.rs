@@ -28,7 +28,8 @@ pub fn address(path: &str, method: &str, lane: &Lane) -> Result<Address, Refusal
     Ok(Address::new(function_type, id))
 }
 
-fn segments<'p>(path: &'p str, method: &str) -> Result<[Cow<'p, str>; 3], Refusal> {
+/// The three parts of a path, decoded. `method` is for the hint.
+pub fn segments<'p>(path: &'p str, method: &str) -> Result<[Cow<'p, str>; 3], Refusal> {
     let mut segments = path.strip_prefix('/').unwrap_or(path).split('/');
     let parts = (segments.next(), segments.next(), segments.next());
     let (Some(namespace), Some(name), Some(id)) = parts else {

@@ -47,6 +47,8 @@ pub use channel::{Frame, FrameBody};
 pub use commit::{Admission, Commit, Fence, Op, OpBuffer, Opened, PartMeta, Trim};
 pub use event::{Completed, Event, InvocationId, SubmitToken};
 pub use limits::Limits;
+#[doc(hidden)]
+pub use record::read_as_records;
 pub use recovery::unconfirmed_egress;
 pub use scope::Scoping;
 pub use shard::{Shard, ShardConfig, Stats};

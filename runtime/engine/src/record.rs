@@ -206,6 +206,14 @@ pub(crate) fn get_egress(bytes: &[u8]) -> Result<(Address, TypedValue), DecodeEr
     Ok((message.target, message.value))
 }
 
+/// Reads bytes as a value of each kind of row, for the fuzzer: each answers or refuses.
+#[doc(hidden)]
+pub fn read_as_records(bytes: &[u8]) {
+    drop(get_message(&mut Reader::new(bytes), None));
+    drop((get_state(bytes), get_due(bytes), get_token(bytes), get_egress(bytes)));
+    drop((get_numbers::<2>(bytes), get_numbers::<3>(bytes)));
+}
+
 #[cfg(test)]
 mod tests {
     use super::*;

@@ -55,6 +55,12 @@ const LAYERS: &[Layer] = &[
         &[PROTOCOL, SDK, SERVE, ENGINE, STORE, HOST, STATEFUN, PLAYGROUND, HTTP, DORMOUSE],
         &[],
     ),
+    layer(
+        "dormouse-fuzz",
+        "runtime/fuzz",
+        &[PROTOCOL, SDK, ENGINE, STORE, HOST, LISTENER, STATEFUN, PLAYGROUND, HTTP],
+        &[],
+    ),
     layer("dormouse-interop", "runtime/interop", &[SDK, DORMOUSE], &[]),
     layer("xtask", "xtask", &[], &[]),
 ];

@@ -5,10 +5,13 @@ use std::path::Path;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
+use dormouse_engine::commit::OpIter;
 use dormouse_engine::keys;
 use dormouse_protocol::Partition;
 
 use crate::conformance::{Workload, open_shard, wait, wait_durable};
+use crate::log::record::{HEADER_BYTES, Header, Seed, decode_body, encode_metas, seal};
+use crate::log::segment::SegmentHeader;
 use crate::{EmbeddedOptions, EmbeddedStore, Store, StoreError};
 
 /// Partitions of the data directory that [`fill`] makes; all of them have rows.
@@ -96,4 +99,25 @@ fn rows(store: &Arc<EmbeddedStore>) -> Result<Vec<String>, StoreError> {
         }
     }
     Ok(lines)
+}
+
+/// Reads bytes as everything that stands in a log, for the fuzzer: each answers or refuses. Checksums are
+/// made to fit, or nothing behind them would be reached.
+pub fn read_as_log(bytes: &[u8]) {
+    let seed = SegmentHeader::decode(bytes).map_or(Seed::new(1, 1), |header| header.seed());
+    let mut record = bytes.to_vec();
+    if record.len() >= HEADER_BYTES {
+        seal(&mut record, 0, &seed);
+        if let Some(header) = Header::read(&record, &seed) {
+            let body = header.body(&record);
+            assert!(body.is_none_or(|body| body.len() + HEADER_BYTES <= header.record_bytes()));
+        }
+    }
+    if let Ok((metas, ops)) = decode_body(bytes) {
+        let mut again = Vec::new();
+        encode_metas(&mut again, &metas);
+        again.extend_from_slice(ops);
+        assert_eq!(decode_body(&again), Ok((metas, ops)), "what was read cannot be read again");
+        OpIter::new(ops).for_each(drop);
+    }
 }
