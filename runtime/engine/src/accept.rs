@@ -7,10 +7,11 @@ use dormouse_protocol::partition::{partition_of_hash, placement_hash};
 use dormouse_protocol::{Address, Message, Partition};
 
 use crate::action::Action;
-use crate::activation::{Activation, Entry, Phase, Spill};
+use crate::activation::{Activation, Phase, Spill};
 use crate::breakage::{Breakage, breaks};
 use crate::event::SubmitToken;
 use crate::keys;
+use crate::mailbox::Entry;
 use crate::record::put_message;
 use crate::shard::Shard;
 
@@ -53,7 +54,7 @@ impl Shard {
         let is_busy = activation.phase != Phase::Idle;
         let has_mail = !activation.mailbox.is_empty();
         let overflows = activation.mailbox.len() >= limits.mailbox_len_max
-            || (has_mail && activation.mailbox_bytes >= limits.mailbox_bytes_max)
+            || (has_mail && activation.mailbox.bytes() >= limits.mailbox_bytes_max)
             || (is_full && is_busy);
         let is_behind = activation.spill.is_spilled
             && !activation.is_reading_all()
@@ -105,7 +106,7 @@ impl Shard {
         self.stats.mailbox_messages += 1;
         self.stats.mailbox_bytes += weight as u64;
         let activation = self.activations.get(slot);
-        activation.push(entry);
+        activation.mailbox.push(entry);
         let is_new = !activation.flags.has_input;
         activation.flags.has_input = true;
         let partition = activation.partition;

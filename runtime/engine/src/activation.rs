@@ -1,14 +1,13 @@
 //! An instance while it is awake: its mailbox, its cached state, its one invocation in flight.
 
-use std::collections::VecDeque;
-use std::sync::Arc;
-
-use bytes::Bytes;
-use dormouse_protocol::{Address, Message, Partition};
+use dormouse_protocol::{Address, Partition};
 use hashbrown::HashTable;
+use smallvec::SmallVec;
 
 use crate::breakage::{Breakage, breaks};
+use crate::cell::Cell;
 use crate::event::InvocationId;
+use crate::mailbox::{Entry, Mailbox};
 
 /// What an activation is doing. At most one thing at a time, so at most one invocation is in flight.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -26,24 +25,6 @@ pub(crate) enum Phase {
     Blocked,
 }
 
-/// A message in a mailbox.
-#[derive(Clone, Debug)]
-pub(crate) struct Entry {
-    pub(crate) arrival: u64,
-    /// Written as pending: it has to be deleted by the commit that finishes it.
-    pub(crate) is_persisted: bool,
-    pub(crate) message: Arc<Message>,
-}
-
-/// One cached state value, in the place of its spec.
-#[derive(Clone, Debug, Default)]
-pub(crate) struct Cell {
-    pub(crate) value: Option<Bytes>,
-    /// Milliseconds since 1970; 0 = never.
-    pub(crate) expires_at_ms: u64,
-    pub(crate) is_dirty: bool,
-}
-
 /// Messages of this address that are only in the store.
 #[derive(Clone, Copy, Debug, Default)]
 pub(crate) struct Spill {
@@ -58,29 +39,30 @@ pub(crate) struct Spill {
     pub(crate) asked: Option<u64>,
 }
 
+/// Its fields are laid out by hand: what every message needs comes first, side by side.
 #[derive(Debug)]
+#[repr(C)]
 pub(crate) struct Activation {
     pub(crate) address: Address,
-    pub(crate) partition: Partition,
     pub(crate) hash: u64,
     pub(crate) generation: u32,
+    pub(crate) partition: Partition,
     pub(crate) phase: Phase,
-    pub(crate) cells: Vec<Cell>,
-    pub(crate) mailbox: VecDeque<Entry>,
-    pub(crate) mailbox_bytes: usize,
-    /// The messages of the invocation in flight.
-    pub(crate) batch: Vec<Entry>,
-    pub(crate) spill: Spill,
     pub(crate) flags: Flags,
-    /// Messages to be tried one by one after a failed batch.
-    pub(crate) single: usize,
-    pub(crate) failures: u32,
-    pub(crate) handshake_rounds: u32,
+    pub(crate) mailbox: Mailbox,
+    /// The messages of the invocation in flight.
+    pub(crate) batch: SmallVec<[Entry; 1]>,
+    pub(crate) cells: SmallVec<[Cell; 1]>,
     pub(crate) last_used_ms: u64,
     /// The last commit with a write of this activation.
     pub(crate) last_write: u64,
     /// Bytes accounted for this activation.
     pub(crate) weight: usize,
+    /// Messages to be tried one by one after a failed batch.
+    pub(crate) single: usize,
+    pub(crate) failures: u32,
+    pub(crate) handshake_rounds: u32,
+    pub(crate) spill: Spill,
 }
 
 #[derive(Clone, Copy, Debug, Default)]
@@ -109,10 +91,9 @@ impl Activation {
             hash,
             generation: 0,
             phase: Phase::Idle,
-            cells: Vec::new(),
-            mailbox: VecDeque::new(),
-            mailbox_bytes: 0,
-            batch: Vec::new(),
+            cells: SmallVec::new(),
+            mailbox: Mailbox::default(),
+            batch: SmallVec::new(),
             spill: Spill::default(),
             flags: Flags::default(),
             single: 0,
@@ -140,22 +121,6 @@ impl Activation {
     /// the mailbox, which is empty until then.
     pub(crate) fn is_reading_all(&self) -> bool {
         self.phase == Phase::LoadingMail && self.spill.asked == Some(self.spill.last)
-    }
-
-    pub(crate) fn push(&mut self, entry: Entry) {
-        self.mailbox_bytes += entry.message.weight();
-        self.mailbox.push_back(entry);
-    }
-
-    pub(crate) fn push_front(&mut self, entry: Entry) {
-        self.mailbox_bytes += entry.message.weight();
-        self.mailbox.push_front(entry);
-    }
-
-    pub(crate) fn pop(&mut self) -> Option<Entry> {
-        let entry = self.mailbox.pop_front()?;
-        self.mailbox_bytes -= entry.message.weight();
-        Some(entry)
     }
 }
 

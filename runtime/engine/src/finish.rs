@@ -116,7 +116,7 @@ impl Shard {
         for mutation in mutations {
             let index = usize::from(mutation.spec);
             let cell = &mut activation.cells[index];
-            removed += cell.value.as_ref().map_or(0, bytes::Bytes::len);
+            removed += cell.value.len();
             added += mutation.value.as_ref().map_or(0, bytes::Bytes::len);
             cell.expires_at_ms = match (specs[index].expiration, &mutation.value) {
                 (Expiration::Never, _) | (_, None) => 0,
@@ -124,7 +124,7 @@ impl Shard {
                     time_ms.saturating_add(ttl)
                 }
             };
-            cell.value = mutation.value;
+            cell.value = mutation.value.into();
             cell.is_dirty = true;
         }
         self.activations.reweigh(slot, added, removed);
@@ -198,7 +198,7 @@ impl Shard {
         let activation = self.activations.get(slot);
         activation.single = activation.single.max(activation.batch.len());
         while let Some(entry) = activation.batch.pop() {
-            activation.push_front(entry);
+            activation.mailbox.push_front(entry);
         }
         if activation.failures == 0 {
             self.stats.blocked += 1;

@@ -14,12 +14,14 @@
 pub mod action;
 #[cfg(feature = "breakages")]
 pub mod breakage;
-pub mod channel;
+pub mod cell;
+mod channel;
 pub mod codec;
 pub mod commit;
 pub mod event;
 pub mod keys;
 pub mod limits;
+mod mailbox;
 
 mod accept;
 mod activation;

@@ -55,7 +55,7 @@ impl Shard {
         self.recovered(slot);
         let activation = self.activations.get(slot);
         let generation = activation.generation;
-        let entries = activation.batch.iter().chain(&activation.mailbox);
+        let entries = activation.batch.iter().chain(activation.mailbox.iter());
         let bytes: usize = entries.map(|entry| entry.message.weight()).sum();
         self.stats.mailbox_messages -= (activation.batch.len() + activation.mailbox.len()) as u64;
         self.stats.mailbox_bytes -= bytes as u64;

@@ -1,17 +1,17 @@
 //! From a message that waits to an invocation: mail and state are read if need be, a place among the
 //! invocations in flight is taken, and the batch goes out with the state as it is now.
 
-use std::collections::VecDeque;
-
 use bytes::Bytes;
 use dormouse_protocol::{Expiration, Invocation, InvokeError};
 
 use crate::action::{Action, GetFor, ScanFor, ScanRange};
-use crate::activation::{Cell, Entry, Phase};
+use crate::activation::Phase;
 use crate::breakage::{Breakage, breaks};
+use crate::cell::{Cell, CellValue};
 use crate::codec::{DecodeError, Reader};
 use crate::event::InvocationId;
 use crate::keys::{self, Key};
+use crate::mailbox::{Entry, Mailbox};
 use crate::record::{get_message, get_state};
 use crate::scope::Awaiting;
 use crate::shard::Shard;
@@ -111,7 +111,7 @@ impl Shard {
                     ));
                 }
                 cell.expires_at_ms = stored.expires_at_ms;
-                cell.value = Some(Bytes::copy_from_slice(stored.value));
+                cell.value = CellValue::copy_of(stored.value);
                 weight += stored.value.len();
             }
             weight += size_of::<Cell>();
@@ -186,8 +186,7 @@ impl Shard {
         };
         assert_eq!(activation.phase, Phase::LoadingMail);
         activation.phase = Phase::Idle;
-        let newer = std::mem::take(&mut activation.mailbox);
-        activation.mailbox_bytes = 0;
+        let mut newer = std::mem::take(&mut activation.mailbox);
         let mut weight = 0;
         for (key, value) in rows {
             let (_, Key::Pending { arrival, .. }) = keys::parse(key)? else {
@@ -197,7 +196,8 @@ impl Shard {
             activation.spill.loaded = arrival;
             let message = get_message(&mut Reader::new(value), Some(&activation.address))?;
             weight += message.weight();
-            activation.push(Entry { arrival, is_persisted: true, message: message.into() });
+            let message = message.into();
+            activation.mailbox.push(Entry { arrival, is_persisted: true, message });
         }
         self.stats.mailbox_messages += rows.len() as u64;
         self.stats.mailbox_bytes += weight as u64;
@@ -206,9 +206,9 @@ impl Shard {
         stats.spilled_bytes = stats.spilled_bytes.saturating_sub(weight as u64);
         if !more && activation.spill.asked.is_some() {
             activation.spill.is_spilled = activation.spill.asked != Some(activation.spill.last);
-            for entry in newer {
+            while let Some(entry) = newer.pop() {
                 activation.spill.loaded = entry.arrival;
-                activation.push(entry);
+                activation.mailbox.push(entry);
             }
             self.activations.reweigh(id.slot, weight, 0);
         } else {
@@ -220,11 +220,11 @@ impl Shard {
     }
 
     /// There is more in the store than was read: what came since goes there too, behind it.
-    fn give_back(&mut self, slot: u32, newer: &VecDeque<Entry>) {
+    fn give_back(&mut self, slot: u32, newer: &Mailbox) {
         let partition = self.activations.get(slot).partition;
         let number = self.scope(partition).number;
         let mut weight = 0;
-        for entry in newer {
+        for entry in newer.iter() {
             weight += entry.message.weight();
             let spill = &mut self.activations.get(slot).spill;
             spill.last = spill.last.max(entry.arrival);
@@ -259,17 +259,18 @@ impl Shard {
         for (cell, spec) in activation.cells.iter_mut().zip(specs.iter()) {
             if cell.value.is_some() && cell.expires_at_ms != 0 && cell.expires_at_ms <= time_ms {
                 // The function sees that it is gone, so it must stay gone, whatever clock comes next.
-                expired += cell.value.as_ref().map_or(0, Bytes::len);
+                expired += cell.value.len();
                 let is_noted = !breaks(Breakage::ReviveExpired);
                 *cell = Cell { is_dirty: is_noted, ..Cell::default() };
                 is_dirty |= is_noted;
             }
-            if let (Expiration::AfterInvoke(ttl_ms), Some(_)) = (spec.expiration, &cell.value) {
+            if let (Expiration::AfterInvoke(ttl_ms), true) = (spec.expiration, cell.value.is_some())
+            {
                 cell.expires_at_ms = time_ms.saturating_add(ttl_ms);
                 cell.is_dirty = true;
                 is_dirty = true;
             }
-            state.push(cell.value.clone());
+            state.push(cell.value.to_bytes());
         }
         activation.phase = Phase::Running;
         let messages = activation.batch.iter().map(|entry| entry.message.clone()).collect();
@@ -304,7 +305,7 @@ impl Shard {
             if bytes > limits.batch_bytes_max && !activation.batch.is_empty() {
                 break;
             }
-            let entry = activation.pop();
+            let entry = activation.mailbox.pop();
             activation.batch.extend(entry);
         }
         assert!(!activation.batch.is_empty(), "an invocation has at least one message");

@@ -4,11 +4,11 @@
 use dormouse_protocol::Partition;
 
 use crate::action::Action;
-use crate::activation::Entry;
 use crate::breakage::{Breakage, breaks};
 use crate::channel::{Frame, FrameBody};
 use crate::commit::{Commit, PartMeta, Trim};
 use crate::keys;
+use crate::mailbox::Entry;
 use crate::record::{StoredState, numbers, put_state};
 use crate::scope::{Scoping, Sealed};
 use crate::shard::Shard;
@@ -92,7 +92,7 @@ impl Shard {
                 }
                 self.key.truncate(prefix);
                 self.key.extend_from_slice(spec.name.as_bytes());
-                match &cell.value {
+                match cell.value.as_slice() {
                     None => self.delete(partition),
                     Some(value) => {
                         self.value.clear();
