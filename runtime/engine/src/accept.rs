@@ -27,11 +27,23 @@ impl Shard {
 
     /// A message for an address of `partition`, which this shard owns.
     pub(crate) fn enqueue(&mut self, partition: Partition, hash: u64, message: Arc<Message>) {
+        let found = self.activations.find(hash, &message.target);
+        self.enqueue_at(found, partition, hash, message);
+    }
+
+    /// The same, for an address that was looked up already.
+    pub(crate) fn enqueue_at(
+        &mut self,
+        found: Option<u32>,
+        partition: Partition,
+        hash: u64,
+        message: Arc<Message>,
+    ) {
         self.stats.messages_accepted += 1;
         let part = self.part(partition);
         part.arrival += 1;
         let arrival = part.arrival;
-        let slot = match self.activations.find(hash, &message.target) {
+        let slot = match found {
             Some(slot) => slot,
             None if !self.is_served(&message.target) => {
                 self.stats.unserved += 1;

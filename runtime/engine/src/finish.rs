@@ -6,8 +6,9 @@ use std::sync::Arc;
 use dormouse_protocol::partition::{HTTP_NAMESPACE, REPLY_NAME, partition_of_hash, placement_hash};
 use dormouse_protocol::{
     Address, Delayed, Effects, Expiration, InvokeError, Message, Partition, StateMutation,
-    StateSpec,
+    StateSpec, TypedValue,
 };
+use smallvec::SmallVec;
 
 use crate::action::Action;
 use crate::activation::Phase;
@@ -15,6 +16,19 @@ use crate::breakage::{Breakage, breaks};
 use crate::event::{Completed, InvocationId};
 use crate::keys;
 use crate::shard::Shard;
+
+/// Targets that are looked up before the first of them gets its message: the processor then waits for the
+/// memory of all of them at once.
+const LOOKED_UP_TOGETHER: usize = 16;
+
+/// Where a message goes.
+#[derive(Clone, Copy, Debug)]
+struct Target {
+    hash: u64,
+    partition: Partition,
+    /// The slot of the instance, if it is awake here.
+    found: Option<u32>,
+}
 
 impl Shard {
     pub(crate) fn done(&mut self, id: InvocationId, result: Result<Completed, InvokeError>) {
@@ -83,10 +97,7 @@ impl Shard {
     fn apply(&mut self, slot: u32, effects: Effects, outboxes: &[Arc<str>]) {
         let activation = self.activations.get(slot);
         let (partition, sender) = (activation.partition, activation.address.clone());
-        for (target, value) in effects.messages {
-            self.stats.messages_sent += 1;
-            self.send(partition, Message { target, caller: Some(sender.clone()), value });
-        }
+        self.send_all(partition, &sender, effects.messages);
         for delayed in effects.delayed {
             match delayed {
                 Delayed::Send { delay_ms, target, value, token } => {
@@ -163,8 +174,38 @@ impl Shard {
         self.activations.reweigh(slot, 0, weight);
     }
 
+    fn send_all(
+        &mut self,
+        partition: Partition,
+        sender: &Address,
+        messages: Vec<(Address, TypedValue)>,
+    ) {
+        self.stats.messages_sent += messages.len() as u64;
+        let mut messages = messages.into_iter();
+        let mut targets = SmallVec::<[Target; LOOKED_UP_TOGETHER]>::new();
+        while messages.len() > 0 {
+            let next = messages.as_slice().iter().take(LOOKED_UP_TOGETHER);
+            targets.extend(next.map(|(target, _)| self.look_up(target)));
+            for (at, (target, value)) in targets.drain(..).zip(messages.by_ref()) {
+                let message = Message { target, caller: Some(sender.clone()), value };
+                self.send_to(at, partition, message);
+            }
+        }
+    }
+
+    fn look_up(&self, address: &Address) -> Target {
+        let hash = placement_hash(address);
+        let partition = partition_of_hash(hash, self.config.partitions);
+        Target { hash, partition, found: self.activations.find(hash, address) }
+    }
+
     /// A message from an instance of `partition`: within the scope at once, elsewhere by its channel.
     pub(crate) fn send(&mut self, partition: Partition, message: Message) {
+        let at = self.look_up(&message.target);
+        self.send_to(at, partition, message);
+    }
+
+    fn send_to(&mut self, at: Target, partition: Partition, message: Message) {
         if is_reply_address(&message.target) {
             self.stats.replies += 1;
             let reply = Action::Reply { id: message.target.id, value: message.value };
@@ -175,10 +216,11 @@ impl Shard {
             self.scope(partition).release_when_durable(reply);
             return;
         }
-        let hash = placement_hash(&message.target);
-        let receiver = partition_of_hash(hash, self.config.partitions);
+        let receiver = at.partition;
         if self.shares_scope(partition, receiver) && self.part(partition).is_drained(receiver) {
-            self.enqueue(receiver, hash, Arc::new(message));
+            // One that slept may have been woken by a message before this one.
+            let found = at.found.or_else(|| self.activations.find(at.hash, &message.target));
+            self.enqueue_at(found, receiver, at.hash, Arc::new(message));
         } else {
             self.send_numbered(partition, receiver, &Arc::new(message));
         }

@@ -25,6 +25,7 @@ mod mailbox;
 
 mod accept;
 mod activation;
+mod activations;
 #[cfg(not(feature = "breakages"))]
 mod breakage;
 mod channels;

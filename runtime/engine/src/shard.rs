@@ -6,7 +6,7 @@ use std::collections::{BTreeSet, VecDeque};
 use dormouse_protocol::Partition;
 
 use crate::action::{Action, GetFor, ScanFor};
-use crate::activation::Activations;
+use crate::activations::Activations;
 use crate::breakage::{Breakage, breaks};
 use crate::codec::DecodeError;
 use crate::event::{Event, InvocationId};
