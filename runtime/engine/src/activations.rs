@@ -41,7 +41,8 @@ struct Chunk {
 /// What an address is found by: its placement hash (low bits are the same within a shard, so the high
 /// ones count) mixed with the type.
 fn index_hash(placement_hash: u64, function_index: usize) -> u32 {
-    (placement_hash ^ (function_index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15) >> 32) as u32
+    let mixed = placement_hash ^ (function_index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
+    (mixed >> 32) as u32
 }
 
 /// Spread over the bits that the table looks at.
