@@ -2,7 +2,7 @@
 //! effects of an invocation, and the StateFun wire protocol. A leaf crate: no I/O, no runtime.
 //!
 //! Read in this order: [`function_type`] → [`address`] → [`value`] → [`message`] → [`invocation`] →
-//! [`effects`]; the wire forms are in [`wire`], read by [`from_wire`] and written by [`to_wire`], the
+//! [`effects`], [`failure`]; the wire forms are in [`wire`], read by [`from_wire`] and written by [`to_wire`], the
 //! primitive types in [`types`], records for egresses in [`egress_records`].
 
 #![warn(missing_docs)]
@@ -10,6 +10,7 @@
 pub mod address;
 pub mod effects;
 pub mod egress_records;
+pub mod failure;
 pub mod from_wire;
 pub mod function_type;
 pub mod invocation;
@@ -22,6 +23,7 @@ pub mod wire;
 
 pub use address::{Address, ID_BYTES_MAX};
 pub use effects::{Delayed, Effects, EgressRecord, StateMutation};
+pub use failure::{FailurePolicy, Then};
 pub use function_type::{FunctionType, ParseTypeNameError, TypeName};
 pub use invocation::{Expiration, Invocation, InvokeError, Response, StateSpec};
 pub use message::Message;

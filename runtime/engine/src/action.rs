@@ -29,8 +29,22 @@ pub enum Action {
     Egress(EgressOut),
     /// An invocation failed: its address is blocked, and tried again after a pause.
     Blocked { address: Address, error: String, failures: u32, retry_in_ms: u64 },
+    /// A message was given up, durably: its address goes on.
+    GivenUp { partition: Partition, address: Address, error: String, attempts: u32, fate: Fate },
+    /// What was asked for with this token is durable.
+    Redeemed(SubmitToken),
     /// A stored record cannot be read: the process has to stop before it does harm.
     Halt(String),
+}
+
+/// What became of a message that was given up.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Fate {
+    /// It is a dead letter with this number in its partition.
+    DeadLetter {
+        number: u64,
+    },
+    Dropped,
 }
 
 /// A durable egress record.

@@ -58,8 +58,10 @@ pub(crate) struct Activation {
     pub(crate) weight: usize,
     /// Messages to be tried one by one after a failed batch.
     pub(crate) single: usize,
+    /// Calls that failed since the last message was done with; and when the first of them began.
     pub(crate) failures: u32,
     pub(crate) handshake_rounds: u32,
+    pub(crate) tried_ms: u64,
     pub(crate) spill: Spill,
 }
 
@@ -96,6 +98,7 @@ impl Activation {
             flags: Flags::default(),
             single: 0,
             failures: 0,
+            tried_ms: 0,
             handshake_rounds: 0,
             last_used_ms: 0,
             last_write: 0,

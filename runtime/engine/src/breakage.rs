@@ -60,6 +60,14 @@ pub enum Breakage {
     ScanBeforeCancel,
     /// Instances are put to sleep before their finished messages are gone from reads.
     SleepBeforeUsedUp,
+    /// A message that is given up is not written as a dead letter.
+    LoseDeadLetter,
+    /// One that has become a dead letter is still pending.
+    KeepBuried,
+    /// A dead letter stays when its message is put back.
+    KeepReplayed,
+    /// A batch that failed for the last time is given up without trying its messages alone.
+    BuryTogether,
 }
 
 #[cfg(feature = "breakages")]

@@ -49,6 +49,19 @@ pub enum Event {
     Durable { scope: u32, number: u64 },
     /// A record has left through its egress.
     EgressConfirmed { partition: Partition, outbox: Arc<str>, number: u64 },
+    /// Replay or discard these dead letters of a partition, rows as read. [`crate::Action::Redeemed`]
+    /// follows when that is durable, unless the partition is refused; the next ones of the partition
+    /// must not be read before.
+    Redeem { partition: Partition, rows: Vec<(Bytes, Bytes)>, redeem: Redeem, token: SubmitToken },
+}
+
+/// What becomes of dead letters.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Redeem {
+    /// Their messages go to their addresses again, behind those that are there.
+    Replay,
+    /// They are gone.
+    Discard,
 }
 
 /// What an invocation came to, checked by the driver.

@@ -1,5 +1,5 @@
 //! An invocation has ended: its effects go into the open commit together with the using up of its
-//! inputs, or its address is blocked until it is tried again.
+//! inputs, unless it failed.
 
 use std::sync::Arc;
 
@@ -48,7 +48,7 @@ impl Shard {
             Ok(Completed::Incomplete(specs)) => self.incomplete(id.slot, specs),
             Err(error) => {
                 self.end_handshake(id.slot, false);
-                self.block(id.slot, &error);
+                self.fail(id.slot, &error);
             }
         }
         if !self.ready.is_empty() {
@@ -91,7 +91,7 @@ impl Shard {
                 format!("{function_type} asks for states again and again without naming a new one")
             }
         };
-        self.block(slot, &InvokeError::new(error));
+        self.fail(slot, &InvokeError::new(error));
     }
 
     fn apply(&mut self, slot: u32, effects: Effects, outboxes: &[Arc<str>]) {
@@ -114,6 +114,7 @@ impl Shard {
         if !effects.state.is_empty() {
             self.write_state(slot, partition, effects.state);
         }
+        self.stats.messages_finished += self.activations.get(slot).batch.len() as u64;
         self.use_up(slot, partition);
         self.activations.get(slot).phase = Phase::Idle;
         self.schedule(slot);
@@ -142,8 +143,8 @@ impl Shard {
         self.mark_dirty(slot);
     }
 
-    /// The batch is finished, by the same commit that holds its effects.
-    fn use_up(&mut self, slot: u32, partition: Partition) {
+    /// The batch is finished, by the same commit that holds its effects or says that it is given up.
+    pub(crate) fn use_up(&mut self, slot: u32, partition: Partition) {
         let activation = self.activations.get(slot);
         activation.handshake_rounds = 0;
         activation.single = activation.single.saturating_sub(activation.batch.len());
@@ -166,7 +167,6 @@ impl Shard {
                 self.delete(partition);
             }
         }
-        self.stats.messages_finished += batch.len() as u64;
         self.stats.mailbox_messages -= batch.len() as u64;
         self.stats.mailbox_bytes -= weight as u64;
         batch.clear();
@@ -229,56 +229,6 @@ impl Shard {
     fn shares_scope(&self, a: Partition, b: Partition) -> bool {
         let is_owned = self.parts[usize::from(b.0)].is_some();
         is_owned && self.scope_index(a) == self.scope_index(b)
-    }
-
-    /// Failed: the messages stay, in order, to be tried one by one; only this address waits.
-    fn block(&mut self, slot: u32, error: &InvokeError) {
-        self.stats.invocations_failed += 1;
-        let now_ms = self.now_ms;
-        let limits = &self.config.limits;
-        let (min_ms, max_ms) = (limits.retry_delay_ms_min, limits.retry_delay_ms_max);
-        let activation = self.activations.get(slot);
-        activation.single = activation.single.max(activation.batch.len());
-        while let Some(entry) = activation.batch.pop() {
-            activation.mailbox.push_front(entry);
-        }
-        if activation.failures == 0 {
-            self.stats.blocked += 1;
-        }
-        let doublings = activation.failures.min(32);
-        activation.failures += 1;
-        activation.handshake_rounds = 0;
-        activation.phase = Phase::Blocked;
-        let delay_ms = min_ms.saturating_mul(1 << doublings).min(max_ms);
-        // Up to a tenth more, different for each address, so that they do not come back together.
-        let jitter = (activation.hash >> 32) % (delay_ms / 10 + 1);
-        let asked_ms = error.retry_after.map_or(0, |pause| pause.as_millis() as u64);
-        let at_ms = now_ms + (delay_ms + jitter).max(asked_ms);
-        let generation = activation.generation;
-        self.actions.push(Action::Blocked {
-            address: activation.address.clone(),
-            error: error.message.clone(),
-            failures: activation.failures,
-            retry_in_ms: at_ms - now_ms,
-        });
-        self.retries.insert((at_ms, slot, generation));
-        self.recovered(slot);
-    }
-
-    /// Tries blocked activations again whose time has come.
-    pub(crate) fn retry_due(&mut self) {
-        while let Some((at_ms, slot, generation)) = self.retries.first().copied() {
-            if at_ms > self.now_ms {
-                return;
-            }
-            self.retries.pop_first();
-            let id = InvocationId { slot, generation };
-            let activation =
-                self.activations.current(id).expect("a blocked activation stays awake");
-            assert_eq!(activation.phase, Phase::Blocked);
-            activation.phase = Phase::Idle;
-            self.schedule(slot);
-        }
     }
 }
 

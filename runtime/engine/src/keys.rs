@@ -7,12 +7,14 @@
 //! m p 'e' outbox name                    egress head: next, first unconfirmed        varints
 //! m p 'x' source partition               source position                            opaque
 //! m p 'd'                                delayed messages before this are gone: (due, arrival)  varints
+//! m p 'l'                                dead letters: how many, and bytes of their keys and values  varints
 //! s p id type name                       state: expiry, typename, value
 //! p p id type arrival u64                pending message
 //! d p due u64 arrival u64                delayed message, or the (id, token) that holds it
 //! t p id token                           (due, arrival, delayed message)
 //! o p receiver u16 number u64            outbox entry: message
 //! e p outbox name number u64             egress entry: sender, record
+//! x p arrival u64                        dead letter, by the arrival of its message
 //! ```
 //! `id` is a u16 length and the bytes; `type`, `outbox name` are a u8 length (u16 for types) and the
 //! bytes; a trailing `name` or `token` is the rest of the key.
@@ -28,15 +30,24 @@ pub const SPACE_DUE: u8 = b'd';
 pub const SPACE_TOKEN: u8 = b't';
 pub const SPACE_OUTBOX: u8 = b'o';
 pub const SPACE_EGRESS: u8 = b'e';
+pub const SPACE_DEAD: u8 = b'x';
 
 /// All spaces, in byte order.
-pub const SPACES: [u8; 7] =
-    [SPACE_DUE, SPACE_EGRESS, SPACE_META, SPACE_OUTBOX, SPACE_PENDING, SPACE_STATE, SPACE_TOKEN];
+pub const SPACES: [u8; 8] = [
+    SPACE_DUE,
+    SPACE_EGRESS,
+    SPACE_META,
+    SPACE_OUTBOX,
+    SPACE_PENDING,
+    SPACE_STATE,
+    SPACE_TOKEN,
+    SPACE_DEAD,
+];
 
 /// Whether rows of this space are scanned in order (queues and timers) rather than read by key.
 #[must_use]
 pub fn is_ordered(space: u8) -> bool {
-    matches!(space, SPACE_PENDING | SPACE_DUE | SPACE_OUTBOX | SPACE_EGRESS)
+    matches!(space, SPACE_PENDING | SPACE_DUE | SPACE_OUTBOX | SPACE_EGRESS | SPACE_DEAD)
 }
 
 /// Whether a key of this space is never used a second time after its delete.
@@ -155,6 +166,19 @@ pub fn fired(key: &mut Vec<u8>, partition: Partition) {
     key.push(b'd');
 }
 
+pub fn dead_tally(key: &mut Vec<u8>, partition: Partition) {
+    key.clear();
+    push_prefix(key, SPACE_META, partition);
+    key.push(b'l');
+}
+
+/// Overwrites `key` with that of the dead letter that was the message with this arrival number.
+pub fn dead(key: &mut Vec<u8>, partition: Partition, arrival: u64) {
+    key.clear();
+    push_prefix(key, SPACE_DEAD, partition);
+    key.extend_from_slice(&arrival.to_be_bytes());
+}
+
 /// A key taken apart.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Key<'a> {
@@ -163,12 +187,14 @@ pub enum Key<'a> {
     EgressHead { outbox: &'a str },
     Source { source: &'a [u8] },
     Fired,
+    DeadTally,
     State { id: &'a str, function_type: &'a str, name: &'a str },
     Pending { id: &'a str, function_type: &'a str, arrival: u64 },
     Due { due_ms: u64, arrival: u64 },
     Token { id: &'a str, token: &'a str },
     Outbox { receiver: Partition, number: u64 },
     Egress { outbox: &'a str, number: u64 },
+    Dead { arrival: u64 },
 }
 
 /// Takes a key apart; the inverse of the functions above.
@@ -202,6 +228,7 @@ pub fn parse(key: &[u8]) -> Result<(Partition, Key<'_>), DecodeError> {
             let outbox = utf8(reader.take(usize::from(len), "outbox name")?)?;
             Key::Egress { outbox, number: reader.u64_be("number")? }
         }
+        SPACE_DEAD => Key::Dead { arrival: reader.u64_be("arrival")? },
         _ => {
             return Err(DecodeError { expected: "a known space" });
         }
@@ -216,6 +243,7 @@ fn parse_meta<'a>(reader: &mut Reader<'a>) -> Result<Key<'a>, DecodeError> {
         b'e' => Ok(Key::EgressHead { outbox: utf8(reader.rest())? }),
         b'x' => Ok(Key::Source { source: reader.rest() }),
         b'd' => Ok(Key::Fired),
+        b'l' => Ok(Key::DeadTally),
         _ => Err(DecodeError { expected: "a known kind of meta row" }),
     }
 }

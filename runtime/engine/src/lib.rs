@@ -1,9 +1,9 @@
 //! The engine: a pure state machine. Events in, actions out.
 //!
 //! In the order of a message's journey: [`Event`] → `accept` (mailboxes) → `schedule` (load, invoke) →
-//! `finish` (effects) → `channels`, `timers`, `egress` → `seal` (one atomic commit) → `release` (what may
-//! leave at which moment). `recovery` brings back what a crash left; `ownership` is about partitions that
-//! change hands; `sleep` gives memory back.
+//! `finish` (effects; `failure`, `dead` when there are none) → `channels`, `timers`, `egress` → `seal` (one
+//! atomic commit) → `release` (what may leave at which moment). `recovery` brings back what a crash left;
+//! `ownership` is about partitions that change hands; `sleep` gives memory back.
 //!
 //! Invariants:
 //! - It does no I/O, reads no clock, draws no random number, spawns nothing and logs nothing.
@@ -29,7 +29,9 @@ mod activations;
 #[cfg(not(feature = "breakages"))]
 mod breakage;
 mod channels;
+mod dead;
 mod egress;
+mod failure;
 mod finish;
 mod ownership;
 mod partition_state;
@@ -44,11 +46,12 @@ mod sleep;
 mod timers;
 mod types;
 
-pub use action::{Action, EgressOut, GetFor, ScanFor, ScanRange, TokenRow};
+pub use action::{Action, EgressOut, Fate, GetFor, ScanFor, ScanRange, TokenRow};
 pub use activation::ACTIVATION_BYTES;
 pub use channel::{Frame, FrameBody};
 pub use commit::{Admission, Commit, Fence, Op, OpBuffer, Opened, PartMeta, Trim};
-pub use event::{Completed, Event, InvocationId, SubmitToken};
+pub use dead::DeadLetter;
+pub use event::{Completed, Event, InvocationId, Redeem, SubmitToken};
 pub use limits::Limits;
 #[doc(hidden)]
 pub use record::read_as_records;

@@ -44,6 +44,13 @@ pub struct Limits {
     /// First and last pause of a blocked address before it is tried again, in milliseconds.
     pub retry_delay_ms_min: u64,
     pub retry_delay_ms_max: u64,
+    /// Longest pause that a function may ask for after a failure, in milliseconds.
+    pub retry_after_ms_max: u64,
+    /// Dead letters of one partition; at the bound, messages that would become one stay and block their
+    /// addresses.
+    pub dead_letters_max: u64,
+    /// Bytes of the dead letters of one partition (the last one may exceed it).
+    pub dead_letter_bytes_max: u64,
 }
 
 impl Default for Limits {
@@ -69,6 +76,9 @@ impl Default for Limits {
             commits_in_flight_max: 65_536,
             retry_delay_ms_min: 1_000,
             retry_delay_ms_max: 300_000,
+            retry_after_ms_max: 3_600_000,
+            dead_letters_max: 10_000,
+            dead_letter_bytes_max: 8 << 20,
         }
     }
 }

@@ -31,6 +31,7 @@ impl Shard {
         }
         let unconfirmed: usize = part.egress.values().map(|queue| queue.unconfirmed.len()).sum();
         self.stats.egress_unconfirmed -= unconfirmed as u64;
+        self.stats.dead_letters -= part.dead.count;
         self.scopes[index] = Scope::after(&self.scopes[index]);
         let slots = self.activations.slots_of(partition);
         self.actions.retain(|action| !names(action, partition) && !is_of(action, &slots));

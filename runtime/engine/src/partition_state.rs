@@ -10,6 +10,7 @@ use dormouse_protocol::{Message, Partition};
 
 use crate::channel::{InMark, OutChannel};
 use crate::commit::Fence;
+use crate::dead::Dead;
 
 #[derive(Debug)]
 pub(crate) struct PartitionState {
@@ -30,6 +31,7 @@ pub(crate) struct PartitionState {
     pub(crate) egress: BTreeMap<Arc<str>, EgressQueue>,
     pub(crate) timers: Timers,
     pub(crate) recovery: Recovery,
+    pub(crate) dead: Dead,
 }
 
 impl PartitionState {
@@ -46,6 +48,7 @@ impl PartitionState {
             egress: BTreeMap::new(),
             timers: Timers::default(),
             recovery: Recovery::default(),
+            dead: Dead::default(),
         }
     }
 

@@ -6,6 +6,7 @@ use compact_str::CompactString;
 use dormouse_protocol::{Address, FunctionType, Message, Metadata, TypedValue};
 
 use crate::codec::{DecodeError, Reader, put_bytes, put_varint};
+use crate::dead::DeadLetter;
 
 const VERSION: u8 = 1;
 
@@ -206,11 +207,32 @@ pub(crate) fn get_egress(bytes: &[u8]) -> Result<(Address, TypedValue), DecodeEr
     Ok((message.target, message.value))
 }
 
+/// A dead letter; `made` is when its first and last call were made, and how many.
+pub(crate) fn put_dead(out: &mut Vec<u8>, made: (u64, u64, u32), cause: &str, message: &Message) {
+    out.push(VERSION);
+    put_varint(out, made.0);
+    put_varint(out, made.1);
+    put_varint(out, u64::from(made.2));
+    put_bytes(out, cause.as_bytes());
+    put_message(out, message, true);
+}
+
+pub(crate) fn get_dead(reader: &mut Reader<'_>) -> Result<DeadLetter, DecodeError> {
+    version(reader)?;
+    let first_ms = reader.varint("time of the first call")?;
+    let died_ms = reader.varint("time of the last call")?;
+    let attempts = u32::try_from(reader.varint("number of calls")?)
+        .map_err(|_| DecodeError { expected: "a number of calls" })?;
+    let cause = reader.str("cause")?.to_owned();
+    Ok(DeadLetter { first_ms, died_ms, attempts, cause, message: get_message(reader, None)? })
+}
+
 /// Reads bytes as a value of each kind of row, for the fuzzer: each answers or refuses.
 #[doc(hidden)]
 pub fn read_as_records(bytes: &[u8]) {
     drop(get_message(&mut Reader::new(bytes), None));
     drop((get_state(bytes), get_due(bytes), get_token(bytes), get_egress(bytes)));
+    drop(get_dead(&mut Reader::new(bytes)));
     drop((get_numbers::<2>(bytes), get_numbers::<3>(bytes)));
 }
 
@@ -253,6 +275,18 @@ mod tests {
         put_message(&mut bytes, &message(), true);
         for len in 0..bytes.len() {
             assert!(get_message(&mut Reader::new(&bytes[..len]), None).is_err(), "{len}");
+        }
+    }
+
+    #[test]
+    fn dead_letters_come_back_and_a_cut_one_is_an_error() {
+        let mut bytes = Vec::new();
+        put_dead(&mut bytes, (1_000, 2_000, 3), "why", &message());
+        let (cause, message) = ("why".to_owned(), message());
+        let letter = DeadLetter { first_ms: 1_000, died_ms: 2_000, attempts: 3, cause, message };
+        assert_eq!(get_dead(&mut Reader::new(&bytes)), Ok(letter));
+        for len in 0..bytes.len() {
+            assert!(get_dead(&mut Reader::new(&bytes[..len])).is_err(), "{len}");
         }
     }
 

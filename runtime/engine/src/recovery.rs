@@ -13,6 +13,7 @@ use crate::action::{Action, ScanFor, ScanRange};
 use crate::channel::{Frame, FrameBody, InMark, OutChannel};
 use crate::codec::DecodeError;
 use crate::commit::{Fence, Opened};
+use crate::dead::Dead;
 use crate::keys::{self, Key};
 use crate::partition_state::{DUE_END, EgressQueue, PartitionState, Round, SearchStep};
 use crate::record::get_numbers;
@@ -86,6 +87,11 @@ impl Shard {
                     let [due_ms, arrival] = get_numbers(value)?;
                     part.timers.fired = (due_ms, arrival);
                     part.timers.loaded_upto = (due_ms, arrival);
+                }
+                Key::DeadTally => {
+                    let [count, bytes] = get_numbers(value)?;
+                    part.dead = Dead { count, bytes, ..Dead::default() };
+                    self.stats.dead_letters += count;
                 }
                 Key::Source { .. } => {}
                 _ => {

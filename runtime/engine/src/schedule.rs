@@ -49,6 +49,9 @@ impl Shard {
         let activation = self.activations.get(slot);
         let function_type = activation.address.function_type;
         let id = InvocationId { slot, generation: activation.generation };
+        if activation.failures == 0 {
+            activation.tried_ms = self.now_ms;
+        }
         let known = self.types.get(function_type);
         if activation.cells.len() < known.specs.len() {
             self.load_state(slot);

@@ -52,6 +52,13 @@ pub struct Stats {
     pub duplicates_dropped: u64,
     /// Gauge: addresses whose last invocation failed, also while they are tried again.
     pub blocked: u64,
+    /// Messages that became dead letters, that were dropped, and failed calls after which there was no
+    /// room for a dead letter.
+    pub messages_buried: u64,
+    pub messages_dropped: u64,
+    pub burials_refused: u64,
+    /// Gauge: dead letters of the shard's partitions.
+    pub dead_letters: u64,
     /// Messages to types that nobody serves.
     pub unserved: u64,
     /// Gauge: messages in mailboxes in memory, and their bytes.
@@ -162,6 +169,10 @@ impl Shard {
                     }
                 };
                 self.halt_on(scanned);
+            }
+            Event::Redeem { partition, rows, redeem, token } => {
+                let redeemed = self.redeem(partition, &rows, redeem, token);
+                self.halt_on(redeemed);
             }
             Event::Opened { partition, fence, opened } => {
                 let opened = self.open(partition, fence, &opened);

@@ -4,7 +4,7 @@ use std::collections::VecDeque;
 use std::fmt::Debug;
 use std::sync::Arc;
 
-use dormouse_protocol::{FunctionType, StateSpec};
+use dormouse_protocol::{FailurePolicy, FunctionType, StateSpec};
 
 use crate::event::InvocationId;
 
@@ -23,11 +23,17 @@ pub enum Declared {
 /// Answers for each function type once, when a shard meets it. Must be a pure function of the type.
 pub trait Catalog: Debug {
     fn declare(&mut self, function_type: FunctionType) -> Declared;
+
+    /// What becomes of messages whose function keeps failing.
+    fn failure_policy(&mut self, _: FunctionType) -> FailurePolicy {
+        FailurePolicy::default()
+    }
 }
 
 #[derive(Debug)]
 pub(crate) struct TypeState {
     pub(crate) is_served: bool,
+    pub(crate) failure: FailurePolicy,
     pub(crate) specs: Arc<[StateSpec]>,
     /// An invocation has told which states there are.
     pub(crate) is_known: bool,
@@ -58,10 +64,14 @@ impl Types {
             self.by_index.resize_with(index + 1, || None);
         }
         let catalog = &mut self.catalog;
-        self.by_index[index].get_or_insert_with(|| match catalog.declare(function_type) {
-            Declared::Unserved => TypeState::new(false, Vec::new(), true),
-            Declared::Served { specs: Some(specs) } => TypeState::new(true, specs, true),
-            Declared::Served { specs: None } => TypeState::new(true, Vec::new(), false),
+        self.by_index[index].get_or_insert_with(|| {
+            let mut known = match catalog.declare(function_type) {
+                Declared::Unserved => TypeState::new(false, Vec::new(), true),
+                Declared::Served { specs: Some(specs) } => TypeState::new(true, specs, true),
+                Declared::Served { specs: None } => TypeState::new(true, Vec::new(), false),
+            };
+            known.failure = catalog.failure_policy(function_type);
+            known
         })
     }
 }
@@ -71,6 +81,7 @@ impl TypeState {
         let specs = specs.into();
         Self {
             is_served,
+            failure: FailurePolicy::default(),
             specs,
             is_known,
             handshakes: 0,

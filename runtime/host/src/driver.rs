@@ -339,6 +339,11 @@ impl Driver {
             Action::Blocked { address, error, failures, retry_in_ms } => {
                 self.report.blocked(&address, &error, failures, retry_in_ms);
             }
+            Action::GivenUp { address, error, attempts, fate, .. } => {
+                self.report.given_up(&address, &error, attempts, fate);
+                self.table.0.borrow_mut().given_up(address.function_type, fate);
+            }
+            Action::Redeemed(_) => {}
             Action::Halt(reason) => return Err(reason),
         }
         Ok(())

@@ -43,6 +43,8 @@ pub struct WorkMetrics {
     /// Calls of functions, successful or not.
     pub invocations: Counter,
     pub invocation_failures: Counter,
+    /// Failed calls after which there was no room for a dead letter.
+    pub burials_refused: Counter,
     /// Messages, and addresses found at the start, whose type nobody serves.
     pub unserved: Counter,
     /// From the call to its answer, in nanoseconds.
@@ -89,6 +91,7 @@ pub struct LoadMetrics {
     pub backlog_bytes: Gauge,
     pub awake_instances: Gauge,
     pub blocked_addresses: Gauge,
+    pub dead_letters: Gauge,
     pub in_flight: Gauge,
     pub egress_unconfirmed: Gauge,
 }
@@ -99,6 +102,9 @@ pub struct FunctionMetrics {
     pub invocations: Counter,
     pub messages: Counter,
     pub failures: Counter,
+    /// Messages that were given up: kept as dead letters, and not kept.
+    pub dead_letters: Counter,
+    pub dropped: Counter,
 }
 
 /// A number that only grows. One writer.

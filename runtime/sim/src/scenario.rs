@@ -218,5 +218,6 @@ pub fn limits(rng: &mut Rng) -> Limits {
         retry_delay_ms_min: rng.pick(&[1, 20, 200]),
         retry_delay_ms_max: rng.range(200, 2_000),
         mailboxes_bytes_max: rng.pick(&[1, 300, 1 << 20]),
+        ..Limits::default()
     }
 }

@@ -138,12 +138,12 @@ fn a_failed_batch_is_tried_again_one_by_one() {
     check(
         &mut rig,
         &expect![[r#"
-        call count/a with [one] state [None]
-        call count/a with [two three] state [None]
-        blocked count/a (1) for 108 ms: no
-        get 1 of State { id: InvocationId { slot: 1, generation: 7 }, first: 0 }
-        call count/b with [other] state [None]
-    "#]],
+            call count/a with [one] state [None]
+            call count/a with [two three] state [None]
+            blocked count/a (1) for 109 ms: no
+            get 1 of State { id: InvocationId { slot: 1, generation: 7 }, first: 0 }
+            call count/b with [other] state [None]
+        "#]],
     );
     rig.advance(2_000);
     assert_eq!(rig.shard.stats().blocked, 1, "also while it is tried again");
@@ -158,12 +158,12 @@ fn a_failed_batch_is_tried_again_one_by_one() {
     check(
         &mut rig,
         &expect![[r#"
-        call count/a with [two] state [None]
-        -- others go on
-        blocked count/a (2) for 200 ms: no
-        call count/a with [two] state [None]
-        call count/a with [three] state [None]
-    "#]],
+            call count/a with [two] state [None]
+            -- others go on
+            blocked count/a (2) for 219 ms: no
+            call count/a with [two] state [None]
+            call count/a with [three] state [None]
+        "#]],
     );
 }
 

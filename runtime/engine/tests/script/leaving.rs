@@ -228,14 +228,14 @@ fn a_stored_state_of_another_type_blocks_its_address_and_is_kept() {
     check(
         &mut rig,
         &expect![[r#"
-        scan Timers { partition: Partition(0) }
-        scan Recovery { partition: Partition(0) }
-        get 1 of State { id: InvocationId { slot: 0, generation: 2 }, first: 0 }
-        blocked count/a (1) for 108 ms: state [n] of t/count/a: Previous type was: t/old, new type is: t/int
-        commit 1: +pending(a 101)
-        get 1 of State { id: InvocationId { slot: 0, generation: 3 }, first: 0 }
-        blocked count/a (2) for 200 ms: state [n] of t/count/a: Previous type was: t/old, new type is: t/int
-    "#]],
+            scan Timers { partition: Partition(0) }
+            scan Recovery { partition: Partition(0) }
+            get 1 of State { id: InvocationId { slot: 0, generation: 2 }, first: 0 }
+            blocked count/a (1) for 109 ms: state [n] of t/count/a: Previous type was: t/old, new type is: t/int
+            commit 1: +pending(a 101)
+            get 1 of State { id: InvocationId { slot: 0, generation: 3 }, first: 0 }
+            blocked count/a (2) for 219 ms: state [n] of t/count/a: Previous type was: t/old, new type is: t/int
+        "#]],
     );
 }
 
@@ -352,12 +352,12 @@ fn a_blocked_address_does_not_hold_up_recovery() {
     check(
         &mut rig,
         &expect![[r#"
-        blocked count/a (1) for 1044 ms: no
-        scan Recovery { partition: Partition(0) }
-        scan Mail { id: InvocationId { slot: 1, generation: 6 } }
-        get 1 of State { id: InvocationId { slot: 1, generation: 7 }, first: 0 }
-        call count/b with [old] state [None]
-    "#]],
+            blocked count/a (1) for 1036 ms: no
+            scan Recovery { partition: Partition(0) }
+            scan Mail { id: InvocationId { slot: 1, generation: 6 } }
+            get 1 of State { id: InvocationId { slot: 1, generation: 7 }, first: 0 }
+            call count/b with [old] state [None]
+        "#]],
     );
 }
 

@@ -3,6 +3,7 @@
 
 mod arriving;
 mod bounds;
+mod failing;
 mod leaving;
 mod owners;
 mod rig;

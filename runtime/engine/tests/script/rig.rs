@@ -7,11 +7,11 @@ use std::fmt::Write as _;
 use bytes::Bytes;
 use dormouse_engine::{
     Action, Catalog, Commit, Completed, Declared, Event, Fence, Frame, FrameBody, InvocationId,
-    Limits, Op, Opened, ScanFor, Scoping, Shard, ShardConfig, SubmitToken, keys,
+    Limits, Op, Opened, Redeem, ScanFor, Scoping, Shard, ShardConfig, SubmitToken, keys,
 };
 use dormouse_protocol::{
-    Address, Delayed, Effects, EgressRecord, Expiration, FunctionType, Invocation, InvokeError,
-    Message, Partition, StateMutation, StateSpec, TypeName, TypedValue,
+    Address, Delayed, Effects, EgressRecord, Expiration, FailurePolicy, FunctionType, Invocation,
+    InvokeError, Message, Partition, StateMutation, StateSpec, Then, TypeName, TypedValue,
 };
 
 pub(crate) struct Rig {
@@ -65,8 +65,8 @@ impl Default for Setup {
     }
 }
 
-/// Functions `t/count` and `t/brief` with a state, `t/learn` that has to be asked; `t/nobody` is not
-/// served.
+/// Functions `t/count` and `t/brief` with a state, `t/learn` that has to be asked; `t/dead`, `t/drop` and
+/// `t/slow` with failure policies; `t/nobody` is not served.
 #[derive(Debug)]
 struct Functions;
 
@@ -78,7 +78,19 @@ impl Catalog for Functions {
                 Declared::Served { specs: Some(vec![spec("n", Expiration::AfterWrite(50))]) }
             }
             "learn" => Declared::Served { specs: None },
+            "typed" => Declared::Served { specs: Some(vec![spec("n", Expiration::Never)]) },
+            "dead" | "drop" | "slow" => Declared::Served { specs: Some(Vec::new()) },
             _ => Declared::Unserved,
+        }
+    }
+
+    fn failure_policy(&mut self, function_type: FunctionType) -> FailurePolicy {
+        match function_type.name() {
+            "dead" => FailurePolicy { attempts: Some(2), total_ms: None, then: Then::DeadLetter },
+            "typed" => FailurePolicy { attempts: Some(1), total_ms: None, then: Then::DeadLetter },
+            "drop" => FailurePolicy { attempts: None, total_ms: Some(250), then: Then::Drop },
+            "slow" => FailurePolicy { attempts: Some(2), total_ms: None, then: Then::Block },
+            _ => FailurePolicy::default(),
         }
     }
 }
@@ -244,6 +256,20 @@ impl Rig {
         self.end(Err(InvokeError::new("no")));
     }
 
+    pub(crate) fn fails_for(&mut self, pause: std::time::Duration) {
+        let error = InvokeError { retry_after: Some(pause), ..InvokeError::new("busy") };
+        self.end(Err(error));
+    }
+
+    /// All dead letters go back to their addresses, or are gone.
+    pub(crate) fn redeem(&mut self, redeem: Redeem, token: u64) {
+        let prefix = keys::space_prefix(keys::SPACE_DEAD, Partition(0));
+        let rows = self.rows.iter().filter(|(key, _)| key.starts_with(&prefix));
+        let rows = rows.map(|(key, value)| (key.clone().into(), value.clone())).collect();
+        let token = SubmitToken(token);
+        self.handle(Event::Redeem { partition: Partition(0), rows, redeem, token });
+    }
+
     /// Every call gets an empty answer.
     pub(crate) fn done_all(&mut self) {
         while !self.calls.is_empty() {
@@ -372,6 +398,10 @@ fn describe(action: &Action) -> String {
         Action::Blocked { address, error, failures, retry_in_ms } => {
             format!("blocked {} ({failures}) for {retry_in_ms} ms: {error}", short(address))
         }
+        Action::GivenUp { address, error, attempts, fate, .. } => {
+            format!("given up of {} after {attempts}: {fate:?}: {error}", short(address))
+        }
+        Action::Redeemed(token) => format!("redeemed {}", token.0),
         Action::Halt(error) => format!("halt: {error}"),
     }
 }
@@ -397,6 +427,8 @@ fn describe_op(op: Op<'_>) -> String {
         keys::Key::Outbox { receiver, number } => format!("outbox({receiver} {number})"),
         keys::Key::Egress { outbox, number } => format!("egress({outbox} {number})"),
         keys::Key::Fired => "fired".to_owned(),
+        keys::Key::DeadTally => "tally".to_owned(),
+        keys::Key::Dead { arrival } => format!("dead({arrival})"),
         keys::Key::Source { .. } => "source".to_owned(),
     };
     format!("{sign}{key}")

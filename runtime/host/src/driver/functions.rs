@@ -9,7 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use dormouse_engine::{Catalog, Completed, Declared, InvocationId};
+use dormouse_engine::{Catalog, Completed, Declared, Fate, InvocationId};
 use dormouse_protocol::{Effects, FunctionType, ID_BYTES_MAX, Invocation, InvokeError, Response};
 use dormouse_sdk::function::{Function, InvokeFuture};
 use rustc_hash::FxHashMap;
@@ -130,6 +130,16 @@ impl FunctionTable {
             entry.metrics.failures.add(1);
         }
         checked
+    }
+
+    /// Counts a message that was given up.
+    pub(crate) fn given_up(&mut self, function_type: FunctionType, fate: Fate) {
+        if let Some(entry) = self.entry(function_type) {
+            match fate {
+                Fate::DeadLetter { .. } => entry.metrics.dead_letters.add(1),
+                Fate::Dropped => entry.metrics.dropped.add(1),
+            }
+        }
     }
 
     fn check_effects(&mut self, effects: Effects) -> Result<Completed, InvokeError> {

@@ -1,16 +1,16 @@
-//! What a shard tells of itself after a turn: metrics, and blocked addresses in the log, the latter
-//! at a bounded rate.
+//! What a shard tells of itself after a turn: metrics, and failed calls in the log, the latter at a
+//! bounded rate.
 
 use std::time::{Duration, Instant};
 
-use dormouse_engine::{Shard, Stats};
+use dormouse_engine::{Fate, Shard, Stats};
 use dormouse_protocol::Address;
 
 use crate::driver::lane::LaneState;
 use crate::metrics::ShardMetrics;
 
-/// Log lines on blocked addresses per shard and second; the rest is counted.
-const BLOCKED_LINES_PER_SECOND: u32 = 10;
+/// Log lines on blocked addresses and messages given up per shard and second; the rest is counted.
+const FAILURE_LINES_PER_SECOND: u32 = 10;
 
 #[derive(Debug, Default)]
 pub(crate) struct Report {
@@ -35,6 +35,7 @@ impl Report {
         metrics.work.messages.add(now.messages_finished - last.messages_finished);
         metrics.work.invocations.add(now.invocations - last.invocations);
         metrics.work.invocation_failures.add(now.invocations_failed - last.invocations_failed);
+        metrics.work.burials_refused.add(now.burials_refused - last.burials_refused);
         metrics.work.unserved.add(now.unserved - last.unserved);
         metrics.effects.messages.add(now.messages_sent - last.messages_sent);
         metrics.effects.delayed.add(now.delayed_sent - last.delayed_sent);
@@ -51,6 +52,7 @@ impl Report {
         load.backlog_bytes.set(now.mailbox_bytes + now.spilled_bytes);
         load.awake_instances.set(shard.awake() as u64);
         load.blocked_addresses.set(now.blocked);
+        load.dead_letters.set(now.dead_letters);
         load.egress_unconfirmed.set(now.egress_unconfirmed);
         load.in_flight.set(shard.in_flight() as u64);
         self.last = *now;
@@ -70,24 +72,51 @@ impl Report {
         failures: u32,
         retry_in_ms: u64,
     ) {
+        if self.may_say() {
+            tracing::warn!(
+                %address,
+                failures,
+                retry_in_ms,
+                "{address} is blocked, its messages wait: {error}"
+            );
+        }
+    }
+
+    /// A message was given up: said in the log, unless very many are.
+    pub(crate) fn given_up(&mut self, address: &Address, error: &str, attempts: u32, fate: Fate) {
+        if !self.may_say() {
+            return;
+        }
+        match fate {
+            Fate::DeadLetter { .. } => tracing::warn!(
+                %address,
+                attempts,
+                "a message for {address} is a dead letter after its last call failed: {error}"
+            ),
+            Fate::Dropped => tracing::warn!(
+                %address,
+                attempts,
+                "a message for {address} is dropped after its last call failed: {error}"
+            ),
+        }
+    }
+
+    /// Whether there is a line left in this second.
+    fn may_say(&mut self) -> bool {
         let is_new = self.window.is_none_or(|since| since.elapsed() >= Duration::from_secs(1));
         if is_new {
             if self.suppressed > 0 {
-                tracing::warn!(count = self.suppressed, "further addresses are blocked");
+                tracing::warn!(count = self.suppressed, "further calls have failed");
             }
             self.window = Some(Instant::now());
             (self.lines, self.suppressed) = (0, 0);
         }
-        if self.lines >= BLOCKED_LINES_PER_SECOND {
+        let may_say = self.lines < FAILURE_LINES_PER_SECOND;
+        if may_say {
+            self.lines += 1;
+        } else {
             self.suppressed += 1;
-            return;
         }
-        self.lines += 1;
-        tracing::warn!(
-            %address,
-            failures,
-            retry_in_ms,
-            "{address} is blocked, its messages wait: {error}"
-        );
+        may_say
     }
 }

@@ -33,11 +33,15 @@ pub mod names {
     pub const BACKLOG_BYTES: &str = "dormouse_backlog_bytes";
     pub const AWAKE_INSTANCES: &str = "dormouse_awake_instances";
     pub const BLOCKED_ADDRESSES: &str = "dormouse_blocked_addresses";
+    pub const DEAD_LETTERS: &str = "dormouse_dead_letters";
+    pub const DEAD_LETTERS_REFUSED: &str = "dormouse_dead_letters_refused_total";
     pub const IN_FLIGHT: &str = "dormouse_invocations_in_flight";
     pub const EGRESS_UNCONFIRMED: &str = "dormouse_egress_unconfirmed_records";
     pub const FUNCTION_INVOCATIONS: &str = "dormouse_function_invocations_total";
     pub const FUNCTION_MESSAGES: &str = "dormouse_function_messages_total";
     pub const FUNCTION_FAILURES: &str = "dormouse_function_failures_total";
+    pub const FUNCTION_DEAD_LETTERS: &str = "dormouse_function_dead_letters_total";
+    pub const FUNCTION_DROPPED: &str = "dormouse_function_dropped_messages_total";
     pub const RESIDENT_BYTES: &str = "process_resident_memory_bytes";
     pub const PEAK_RESIDENT_BYTES: &str = "dormouse_process_peak_resident_memory_bytes";
     pub const CPU_SECONDS: &str = "process_cpu_seconds_total";
@@ -141,6 +145,11 @@ fn ingress_and_load(page: &mut Page<'_>) {
     page.per_shard(names::AWAKE_INSTANCES, help, |s| s.load.awake_instances.get());
     let help = "Addresses whose last call failed: they wait, or are being tried again.";
     page.per_shard(names::BLOCKED_ADDRESSES, help, |s| s.load.blocked_addresses.get());
+    let help = "Dead letters that wait to be replayed or discarded.";
+    page.per_shard(names::DEAD_LETTERS, help, |s| s.load.dead_letters.get());
+    let help =
+        "Failed calls after which there was no room for a dead letter: the address is blocked.";
+    page.per_shard(names::DEAD_LETTERS_REFUSED, help, |s| s.work.burials_refused.get());
     let help = "Calls of functions under way.";
     page.per_shard(names::IN_FLIGHT, help, |s| s.load.in_flight.get());
     let help = "Records that an egress has not confirmed.";
@@ -148,19 +157,23 @@ fn ingress_and_load(page: &mut Page<'_>) {
 }
 
 fn functions(page: &mut Page<'_>) {
-    let mut sums: BTreeMap<FunctionType, [u64; 3]> = BTreeMap::new();
+    let mut sums: BTreeMap<FunctionType, [u64; 5]> = BTreeMap::new();
     for shard in page.metrics.shards() {
         shard.each_function(|function_type, counts| {
             let sum = sums.entry(function_type).or_default();
             sum[0] += counts.invocations.get();
             sum[1] += counts.messages.get();
             sum[2] += counts.failures.get();
+            sum[3] += counts.dead_letters.get();
+            sum[4] += counts.dropped.get();
         });
     }
     let families = [
         (names::FUNCTION_INVOCATIONS, "Calls by function type."),
         (names::FUNCTION_MESSAGES, "Messages by function type."),
         (names::FUNCTION_FAILURES, "Failed calls by function type."),
+        (names::FUNCTION_DEAD_LETTERS, "Messages that became dead letters, by function type."),
+        (names::FUNCTION_DROPPED, "Messages given up and not kept, by function type."),
     ];
     for (index, (name, help)) in families.into_iter().enumerate() {
         page.head(name, "counter", help);

@@ -41,6 +41,8 @@ impl World {
                 }
                 Ok(())
             }
+            Action::GivenUp { address, .. } => Err(format!("{address} was to be tried for ever")),
+            Action::Redeemed(_) => Err("nobody asked for dead letters".to_owned()),
             Action::Halt(error) => Err(format!("shard {shard} halts: {error}")),
         }
     }
