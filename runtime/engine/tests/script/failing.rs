@@ -12,7 +12,7 @@ use crate::{bounded, check};
 fn letters(rig: &Rig) -> Vec<DeadLetter> {
     let prefix = keys::space_prefix(keys::SPACE_DEAD, Partition(0));
     let rows = rig.rows.iter().filter(|(key, _)| key.starts_with(&prefix));
-    rows.map(|(key, value)| DeadLetter::read(key, value).unwrap().2).collect()
+    rows.map(|(key, value)| DeadLetter::read(key, value).expect("a letter").2).collect()
 }
 
 /// A rig with two dead letters of `dead/a`, `one` and `two`.
@@ -188,7 +188,7 @@ fn the_pause_differs_by_id_and_attempt_and_not_by_run() {
         }
         text.push_str(&rig.text());
         let waits = text.lines().filter(|line| line.starts_with("blocked"));
-        waits.map(|line| line.split(' ').nth(4).unwrap().to_owned()).collect::<Vec<_>>()
+        waits.map(|line| line.split(' ').nth(4).expect("a pause").to_owned()).collect::<Vec<_>>()
     };
     let first = pauses();
     assert_eq!(first, pauses());
@@ -250,7 +250,7 @@ fn at_the_bound_of_dead_letters_the_address_is_blocked() {
         let stats = rig.shard.stats();
         assert_eq!((stats.blocked, stats.mailbox_messages), (1, 1));
         let text = rig.text();
-        let line = text.lines().rfind(|line| line.starts_with("blocked")).unwrap();
+        let line = text.lines().rfind(|line| line.starts_with("blocked")).expect("it is blocked");
         assert!(line.contains("no; it stays, because there are 2 dead letters of "), "{line}");
         rig.say("-- room again");
         rig.redeem(Redeem::Discard, 1);
