@@ -1,4 +1,4 @@
-//! The project's own commands: `cargo xtask test`, `tidy`, `docs`, `k8s`, `sim`, `fuzz`,
+//! The project's own commands: `cargo xtask test`, `tidy`, `docs`, `k8s`, `sim`, `chaos`, `fuzz`,
 //! `bench`.
 //!
 //! `test` is everything that CI runs, in one list (`steps.rs`). Nothing here is skipped when a
@@ -27,6 +27,7 @@ usage: cargo xtask COMMAND
   docs [FILE]...                run the commands that the documents show
   k8s                           render and check the Kubernetes files
   sim --seeds N [--seed S]      simulate N schedules, the first with seed S
+  chaos --minutes M [--seed S]  hurt an application under load, and check its accounts
   fuzz [--target NAME] [--seconds N] [--seed S] [--keep N]
                                 feed parsers with inputs that nobody wrote
   bench [NAME] [ARGUMENT]...    build and run the benchmarks in release";
@@ -53,6 +54,7 @@ fn run(arguments: &[String]) -> Result<()> {
         "docs" => docs::run_only(&workspace, rest),
         "k8s" => no_arguments(rest).and_then(|()| k8s::run(&workspace)),
         "sim" => release(&workspace, "dormouse-sim", rest),
+        "chaos" => chaos(&workspace, rest),
         "fuzz" => fuzz::run(&workspace, rest),
         "bench" => release(&workspace, "dormouse-bench", rest),
         "help" | "--help" | "-h" => {
@@ -92,6 +94,13 @@ fn release(workspace: &Workspace, package: &str, arguments: &[String]) -> Result
         .args(["run", "--release", "--locked", "--package", package, "--"])
         .args(arguments)
         .run()
+}
+
+/// Builds the processes that are hurt as well, which stand beside the one that hurts them.
+fn chaos(workspace: &Workspace, arguments: &[String]) -> Result<()> {
+    const PACKAGE: &str = "dormouse-chaos";
+    cargo(workspace).args(["build", "--release", "--locked", "--package", PACKAGE]).run()?;
+    release(workspace, PACKAGE, arguments)
 }
 
 #[cfg(test)]

@@ -2,7 +2,8 @@
 //! `cargo xtask test` and get exactly this, in this order.
 //!
 //! Three builds exist in total, and steps are ordered so that they share them: check (clippy,
-//! rustdoc), dev (all tests) and release (the simulator and the commands of the documents).
+//! rustdoc), dev (all tests) and release (the simulator, the chaos and the commands of the
+//! documents).
 
 use std::time::{Duration, Instant};
 
@@ -28,11 +29,15 @@ const STEPS: &[Step] = &[
     step("k8s", "Kubernetes files", k8s::run),
     step("interop", "functions of the StateFun SDKs", interop),
     step("sim", "simulated crashes and delays", sim),
+    step("chaos", "an application that is killed, paused, and loses its disk", chaos),
     step("docs", "commands that the documents show", docs::run),
 ];
 
 /// Schedules that each run simulates.
 const SIM_SEEDS: &str = "2000";
+
+/// How long the chaos goes on; the round in which it is over is played to its end.
+const CHAOS_MINUTES: &str = "5";
 
 /// Packages whose tests need other languages, or drive whole processes: steps of their own.
 const INTEROP: &str = "dormouse-interop";
@@ -118,6 +123,10 @@ fn sim(workspace: &Workspace) -> Result<()> {
         .args(["run", "--release", "--locked", "--package", "dormouse-sim"])
         .args(["--", "--seeds", SIM_SEEDS])
         .run()
+}
+
+fn chaos(workspace: &Workspace) -> Result<()> {
+    crate::chaos(workspace, &["--minutes".to_owned(), CHAOS_MINUTES.to_owned()])
 }
 
 #[cfg(test)]

@@ -38,12 +38,23 @@ impl Running {
         Ok(())
     }
 
+    /// Sends a signal, such as `TERM` or `STOP`.
+    pub fn signal(&self, name: &str) -> Result<()> {
+        let (signal, id) = (format!("-{name}"), self.child.id().to_string());
+        run(Command::new("kill").args([&signal, &id]), "procps").map(drop)
+    }
+
+    /// The status with which the process has ended, if it has.
+    pub fn ended(&mut self) -> Result<Option<ExitStatus>> {
+        Ok(self.child.try_wait()?)
+    }
+
     /// SIGTERM, and the status with which the process ends by itself.
     pub fn terminate(&mut self, time_max: Duration) -> Result<ExitStatus> {
-        run(Command::new("kill").args(["-TERM", &self.child.id().to_string()]), "procps")?;
+        self.signal("TERM")?;
         let deadline = Instant::now() + time_max;
         loop {
-            if let Some(status) = self.child.try_wait()? {
+            if let Some(status) = self.ended()? {
                 return Ok(status);
             }
             if Instant::now() > deadline {

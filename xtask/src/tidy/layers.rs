@@ -29,6 +29,7 @@ const STATEFUN: &str = "dormouse-statefun";
 const PLAYGROUND: &str = "dormouse-playground";
 const HTTP: &str = "dormouse-http";
 const DORMOUSE: &str = "dormouse";
+const INTEROP: &str = "dormouse-interop";
 
 const LAYERS: &[Layer] = &[
     layer(PROTOCOL, "protocol", &[], &[]),
@@ -61,7 +62,8 @@ const LAYERS: &[Layer] = &[
         &[PROTOCOL, SDK, ENGINE, STORE, HOST, LISTENER, STATEFUN, PLAYGROUND, HTTP],
         &[],
     ),
-    layer("dormouse-interop", "runtime/interop", &[SDK, DORMOUSE], &[]),
+    layer(INTEROP, "runtime/interop", &[SDK, DORMOUSE], &[]),
+    layer("dormouse-chaos", "runtime/chaos", &[SDK, SERVE, DORMOUSE, INTEROP], &[]),
     layer("xtask", "xtask", &[], &[]),
 ];
 
