@@ -26,7 +26,8 @@ usage: cargo xtask COMMAND
   tidy                          size, documentation and layering rules of the sources
   docs [FILE]...                run the commands that the documents show
   k8s                           render and check the Kubernetes files
-  sim --seeds N [--seed S]      simulate N schedules, the first with seed S
+  sim [--seeds N] [--seed S] [--with NAME=VALUE,..] [--trace]
+                                simulate N schedules, the first with seed S
   chaos --minutes M [--seed S]  hurt an application under load, and check its accounts
   fuzz [--target NAME] [--seconds N] [--seed S] [--keep N]
                                 feed parsers with inputs that nobody wrote

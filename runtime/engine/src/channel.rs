@@ -51,6 +51,8 @@ pub(crate) struct OutChannel {
     pub(crate) loading: bool,
     /// The receiver said how far it is (or the channel is new).
     pub(crate) is_open: bool,
+    /// `trimmed` when the receiver was asked last: its owner knows of no less.
+    pub(crate) asked: u64,
     /// The next batch opens a new epoch at the receiver.
     pub(crate) opens: bool,
     /// Already listed in the open commit.
@@ -77,6 +79,7 @@ impl OutChannel {
             spilled: next > trimmed + 1,
             loading: false,
             is_open: false,
+            asked: trimmed,
             opens: false,
             is_touched: false,
         }

@@ -14,6 +14,7 @@ use crate::codec::{DecodeError, Reader};
 use crate::commit::Trim;
 use crate::keys;
 use crate::record::{get_message, put_message};
+use crate::scope::Scoping;
 use crate::shard::Shard;
 
 impl Shard {
@@ -166,16 +167,29 @@ impl Shard {
         let Some(channel) = &mut self.part(sender).channels[usize::from(receiver.0)] else {
             return;
         };
-        if epoch != channel.epoch || taken <= channel.trimmed {
+        let is_news = epoch == channel.epoch && taken > channel.trimmed;
+        let last = channel.next - 1;
+        if !is_news || self.sent_by_others((sender, receiver), last, taken) {
             return;
         }
-        assert!(taken < channel.next, "a receiver takes no more than was sent");
+        let channel = self.channel(sender, receiver);
         channel.trim(taken);
         channel.sent = channel.sent.max(taken);
         let trim = Trim { from: sender, to: receiver, upto: taken };
         let now_ms = self.now_ms;
         self.scope(sender).open.trim(trim, now_ms);
         self.load_outbox(sender, receiver);
+    }
+
+    /// Whether another owner of `sender` has sent what this one has not: then this one is a former owner,
+    /// which the store will tell it. Where partitions do not change hands, that cannot be.
+    fn sent_by_others(&self, channel: (Partition, Partition), last: u64, taken: u64) -> bool {
+        let (sender, receiver) = channel;
+        assert!(
+            taken <= last || self.config.scoping == Scoping::Partition,
+            "{receiver} has taken message {taken} of {sender}, which has sent {last}"
+        );
+        taken > last
     }
 
     /// The receiver misses something: everything after what it has taken is sent again.
@@ -187,11 +201,27 @@ impl Shard {
         if epoch > channel.epoch || is_stale {
             return;
         }
-        // A report that was overtaken counts too: the batch that it names was not taken.
+        if epoch == channel.epoch && taken < channel.trimmed {
+            // Overtaken by a confirmation, and a batch was not taken; or from a former owner, who would
+            // miss the same for ever. The owner says how far it is.
+            if channel.is_open {
+                self.ask(sender, receiver);
+            }
+            return;
+        }
         channel.opens = epoch < channel.epoch;
         let known = if epoch < channel.epoch { 0 } else { taken };
         channel.sent = known.max(channel.trimmed);
         self.send_window(sender, receiver);
+    }
+
+    /// Asks the receiver how far it is; nothing is sent until its owner has answered.
+    pub(crate) fn ask(&mut self, sender: Partition, receiver: Partition) {
+        let channel = self.channel(sender, receiver);
+        channel.is_open = false;
+        channel.asked = channel.trimmed;
+        let frame = Frame { from: sender, to: receiver, body: FrameBody::Ask };
+        self.actions.push(Action::Frame(frame));
     }
 
     /// The receiver has said how far it is: what it has not taken is sent.
@@ -200,13 +230,24 @@ impl Shard {
         if channel.is_open {
             return;
         }
-        assert!(epoch <= channel.epoch, "a receiver knows no epoch that its sender did not begin");
+        assert!(
+            epoch <= channel.epoch,
+            "{receiver} knows epoch {epoch} of {sender}, which is at {}",
+            channel.epoch
+        );
+        let (known, last) = (epoch == channel.epoch, channel.next - 1);
+        // Less than it had confirmed when it was asked: a former owner's answer, or an older one.
+        // Another one follows.
+        let is_old = known && taken < channel.asked;
+        if is_old || (known && self.sent_by_others((sender, receiver), last, taken)) {
+            return;
+        }
+        let channel = self.channel(sender, receiver);
         channel.is_open = true;
         if epoch < channel.epoch {
             channel.opens = true;
             channel.sent = channel.trimmed;
         } else {
-            assert!(taken < channel.next, "a receiver takes no more than was sent");
             channel.sent = taken.max(channel.trimmed);
             if taken > channel.trimmed {
                 channel.trim(taken);
@@ -259,7 +300,8 @@ impl Shard {
             if number < channel.window_end() {
                 continue; // Confirmed while it was read.
             }
-            assert_eq!(number, channel.window_end(), "an outbox has no gaps");
+            let next = channel.window_end();
+            assert_eq!(number, next, "outbox {sender}>{receiver}: found {number}, missing {next}");
             channel.push(Arc::new(get_message(&mut Reader::new(value), None)?));
         }
         channel.spilled = channel.window_end() < channel.next;

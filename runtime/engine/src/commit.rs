@@ -14,6 +14,15 @@ pub struct Fence {
     pub nonce: u128,
 }
 
+impl Fence {
+    /// Whether both were given to the same owner.
+    #[must_use]
+    pub fn is_same(self, other: Self) -> bool {
+        let has_nonce = self.nonce == other.nonce || breaks(Breakage::IntegerFence);
+        self.counter == other.counter && has_nonce
+    }
+}
+
 /// What a store has to say of each part of a commit before it takes all of them, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
@@ -59,9 +68,7 @@ impl PartMeta {
     /// Judges this part by the partition's fence and the sequence number of its last commit.
     #[must_use]
     pub fn admit(&self, fence: Fence, stored_seq: u64) -> Admission {
-        let is_owner = self.fence.counter == fence.counter
-            && (self.fence.nonce == fence.nonce || breaks(Breakage::IntegerFence));
-        if !is_owner {
+        if !self.fence.is_same(fence) {
             return Admission::Fenced;
         }
         if breaks(Breakage::NoCommitNumber) {

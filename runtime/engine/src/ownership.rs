@@ -6,7 +6,6 @@ use dormouse_protocol::Partition;
 
 use crate::action::{Action, GetFor, ScanFor};
 use crate::activation::Phase;
-use crate::channel::{Frame, FrameBody};
 use crate::scope::{Scope, Scoping};
 use crate::shard::Shard;
 
@@ -75,13 +74,9 @@ impl Shard {
     pub(crate) fn moved(&mut self, receiver: Partition) {
         for index in 0..self.parts.len() {
             let sender = Partition(index as u16);
-            let Some(part) = &mut self.parts[index] else {
-                continue;
-            };
-            if let Some(channel) = &mut part.channels[usize::from(receiver.0)] {
-                channel.is_open = false;
-                let frame = Frame { from: sender, to: receiver, body: FrameBody::Ask };
-                self.actions.push(Action::Frame(frame));
+            let part = self.parts[index].as_ref();
+            if part.is_some_and(|part| part.channels[usize::from(receiver.0)].is_some()) {
+                self.ask(sender, receiver);
             }
         }
     }

@@ -10,7 +10,7 @@ use dormouse_protocol::partition::placement_hash;
 use dormouse_protocol::{Address, FunctionType, Partition};
 
 use crate::action::{Action, ScanFor, ScanRange};
-use crate::channel::{Frame, FrameBody, InMark, OutChannel};
+use crate::channel::{InMark, OutChannel};
 use crate::codec::DecodeError;
 use crate::commit::{Fence, Opened};
 use crate::dead::Dead;
@@ -117,8 +117,7 @@ impl Shard {
                 .collect();
             let outboxes: Vec<_> = part.egress.keys().cloned().collect();
             for receiver in receivers {
-                let frame = Frame { from: partition, to: receiver, body: FrameBody::Ask };
-                self.actions.push(Action::Frame(frame));
+                self.ask(partition, receiver);
             }
             for outbox in outboxes {
                 self.load_egress(partition, &outbox);

@@ -16,7 +16,8 @@ impl Shard {
     pub(crate) fn appended(&mut self, scope: u32, number: u64) {
         let index = scope as usize;
         let scope = &mut self.scopes[index];
-        assert_eq!(number, scope.visible + 1, "commits are taken in order");
+        let next = scope.visible + 1;
+        assert_eq!(number, next, "scope {index}: commit {number} was taken, {next} is next");
         scope.visible = number;
         if self.config.is_prefix {
             self.release_channels(index, number);
@@ -75,7 +76,11 @@ impl Shard {
     /// Everything up to this commit survives a crash: what waited for that leaves.
     pub(crate) fn durable(&mut self, scope: u32, number: u64) {
         let index = scope as usize;
-        assert!(number <= self.scopes[index].visible, "nothing is durable before it is appended");
+        let visible = self.scopes[index].visible;
+        assert!(
+            number <= visible,
+            "scope {index}: commit {number} is durable, {visible} was taken"
+        );
         while let Some(sealed) = self.scopes[index].in_flight.front() {
             let done = sealed.number;
             if done > number {

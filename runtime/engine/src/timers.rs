@@ -159,7 +159,9 @@ impl Shard {
             return;
         };
         forget_near_token(&mut timers.tokens, &timer);
-        timers.fired = (key.0, key.1 + 1);
+        let (due_ms, arrival) = key;
+        assert!(timers.fired <= key, "{partition}: {key:?} fires after {:?}", timers.fired);
+        timers.fired = (due_ms, arrival + 1);
         if !std::mem::replace(&mut timers.is_touched, true) {
             self.scope(partition).open.fired.push(partition);
         }

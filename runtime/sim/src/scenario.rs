@@ -81,6 +81,8 @@ scenario! {
     /// A client whose message was not acknowledged before a crash sends it again; the router of the
     /// new life may know another target.
     repeats,
+    /// In so many of a thousand invocations the function is ready at once, within the same turn.
+    ready_at_once,
     call_us_max,
     store_us_max,
     frame_us_max,
@@ -127,6 +129,9 @@ impl Scenario {
         let (fails, hangs, asks_in_vain) = (rate(200), rate(60), rate(40));
         let (answers_twice, poisoned, repeats) = (rate(200), rate(100), rate(1_000));
         let (refusals, answers_lost) = (rate(30), rate(100));
+        let frames_stray = u64::from(rng.chance(400));
+        let frames_us: &[u64] =
+            if frames_stray == 1 { &[5_000, 100_000] } else { &[0, 100, 5_000, 100_000] };
         let some = |rng: &mut Rng, max| if rng.chance(300) { rng.range(1, max) } else { 0 };
         let mixed = Self {
             partitions: rng.pick(&[1, 2, 3, 4, 8, 16]),
@@ -146,16 +151,17 @@ impl Scenario {
             failovers: some(rng, 3),
             refusals,
             answers_lost,
-            frames_stray: u64::from(rng.chance(300)),
+            frames_stray,
             fails,
             hangs,
             asks_in_vain,
             answers_twice,
             poisoned,
             repeats,
+            ready_at_once: rng.pick(&[0, 0, 500, 1_000]),
             call_us_max: rng.pick(&[0, 100, 5_000, 200_000]),
             store_us_max: rng.pick(&[10, 1_000, 20_000, 300_000]),
-            frame_us_max: rng.pick(&[0, 100, 5_000, 100_000]),
+            frame_us_max: rng.pick(frames_us),
             confirm_us_max: rng.pick(&[0, 1_000, 100_000, 2_000_000]),
             delay_ms_max: rng.pick(&[0, 10, 500, 5_000]),
             delays: rng.pick(&[100, 350, 600]),
@@ -165,22 +171,61 @@ impl Scenario {
             unsealed: rng.pick(&[0, 0, 200, 600]),
             salt: 0,
         };
-        if rng.chance(100) { mixed.with_many_timers(rng) } else { mixed }
+        match rng.below(100) {
+            0..20 => mixed.with_many_timers(rng),
+            20..45 => mixed.with_changing_owners(rng),
+            _ => mixed,
+        }
+    }
+
+    /// Partitions change hands often and nothing else goes wrong, so that former owners stay what they
+    /// are for a while.
+    fn with_changing_owners(self, rng: &mut Rng) -> Self {
+        Self {
+            partitions: rng.pick(&[2, 4, 4]),
+            shards: rng.pick(&[2, 3, 4]),
+            is_prefix: 0,
+            ids: rng.pick(&[1, 2, 3]),
+            busy_us: rng.pick(&[200_000, 2_000_000]),
+            crashes: 0,
+            crashes_at_action: 0,
+            disk_failures: 0,
+            disk_stalls: 0,
+            takeovers: rng.pick(&[10, 30]),
+            failovers: rng.pick(&[0, 20]),
+            refusals: 0,
+            hangs: 0,
+            fails: 0,
+            poisoned: 0,
+            frames_stray: rng.below(2),
+            ready_at_once: rng.pick(&[0, 1_000]),
+            call_us_max: rng.pick(&[0, 100]),
+            store_us_max: rng.pick(&[10, 1_000]),
+            frame_us_max: rng.pick(&[100, 100_000]),
+            confirm_us_max: 1_000,
+            delays: rng.pick(&[0, 100]),
+            unsealed: 0,
+            ..self
+        }
     }
 
     /// Many delayed messages of few ids, and a slow store: memory never knows all of them.
     fn with_many_timers(self, rng: &mut Rng) -> Self {
         Self {
             partitions: rng.pick(&[1, 2]),
+            is_prefix: u64::from(rng.chance(300)),
             ids: rng.pick(&[2, 5]),
             busy_us: 2_000_000,
             crashes: rng.pick(&[0, 1, 2, 6]),
+            takeovers: 0,
+            failovers: 0,
+            deaths: 0,
             hangs: 0,
             store_us_max: rng.pick(&[20_000, 300_000]),
             call_us_max: rng.pick(&[0, 5_000]),
-            delay_ms_max: rng.pick(&[500, 2_000]),
+            delay_ms_max: rng.pick(&[500, 2_000, 8_000]),
             delays: 700,
-            cancels: 300,
+            cancels: rng.pick(&[300, 500]),
             spreads_delays: 1,
             unsealed: rng.pick(&[0, 600]),
             ..self
@@ -206,10 +251,10 @@ pub fn limits(rng: &mut Rng) -> Limits {
         handshakes_max: rng.pick(&[1, 2, 8]),
         handshake_rounds_max: rng.range(0, 3) as u32,
         memory_bytes_max: rng.pick(&[1, 1_000, 4_000, 1 << 20]),
-        idle_ms: rng.pick(&[0, 1, 50, 60_000]),
+        idle_ms: rng.pick(&[0, 1, 50, 60_000, 60_000]),
         channel_window_bytes: rng.pick(&[1, 300, 2_000, 1 << 20]),
         egress_window_len: rng.range(1, 4) as usize,
-        timers_near_max: rng.pick(&[4, 5, 8, 1_024]),
+        timers_near_max: rng.pick(&[4, 4, 5, 8, 1_024]),
         timers_per_turn: rng.pick(&[1, 2, 100]),
         scan_rows_max: rng.pick(&[1, 2, 5, 1_024]),
         scan_bytes_max: rng.pick(&[1, 300, 1 << 20]),

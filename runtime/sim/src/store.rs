@@ -69,7 +69,8 @@ pub struct Store {
     durable_fences: Vec<Fence>,
     /// By partition: whether its owner reads what a failover left, and has to open it again.
     is_behind: Vec<bool>,
-    tenures: u64,
+    /// By opening: the fence that it got. The first one is nobody's.
+    given: Vec<Fence>,
     /// Every durable commit, since the beginning.
     pub(crate) archive: Vec<Commit>,
     pub(crate) openings: u64,
@@ -89,7 +90,7 @@ impl Store {
             fences: vec![Fence::default(); partitions],
             durable_fences: vec![Fence::default(); partitions],
             is_behind: vec![false; partitions],
-            tenures: 0,
+            given: vec![Fence::default()],
             archive: Vec::new(),
             openings: 0,
             refusals: 0,
@@ -98,22 +99,24 @@ impl Store {
 
     /// Gives a partition to whoever asks; everything that it is told is durable by then.
     pub fn open(&mut self, partition: Partition) -> (Fence, u64, Opened) {
-        self.tenures += 1;
         self.openings += 1;
+        let tenure = self.given.len() as u64;
         let fence = &mut self.fences[usize::from(partition.0)];
-        *fence = Fence { counter: fence.counter + 1, nonce: u128::from(self.tenures) };
+        *fence = Fence { counter: fence.counter + 1, nonce: u128::from(tenure) };
         let fence = *fence;
         self.is_behind[usize::from(partition.0)] = false;
         let rows = prefix_rows(&self.visible.rows, keys::SPACE_META, partition);
         let meta = self.visible.metas.get(&partition.0).copied();
-        (fence, self.tenures, Opened { meta, rows })
+        self.given.push(fence);
+        (fence, tenure, Opened { meta, rows })
     }
 
     /// Whether a shard that goes by this opening may still read.
     #[must_use]
     pub fn may_read(&self, partition: Partition, tenure: u64) -> bool {
         let index = usize::from(partition.0);
-        self.fences[index].nonce == u128::from(tenure) && !self.is_behind[index]
+        let fence = self.given.get(tenure as usize).copied().unwrap_or_default();
+        self.fences[index].is_same(fence) && !self.is_behind[index]
     }
 
     /// Which log takes the commits of a scope.

@@ -61,6 +61,11 @@ pub(crate) enum What {
     Submit {
         again: Option<Id>,
     },
+    /// Of a shard that may not be the owner any more.
+    AskFormer {
+        partition: u16,
+        former: usize,
+    },
     /// A shard opens a partition; if `must`, somebody has to.
     Open {
         partition: u16,
@@ -93,7 +98,8 @@ impl What {
     fn dies(&self) -> bool {
         match self {
             Self::Deliver { .. } | Self::Turn { .. } | Self::Read { .. } => true,
-            Self::Show { .. } | Self::Sync { .. } | Self::Open { .. } => true,
+            Self::Show { .. } | Self::Sync { .. } => true,
+            Self::Open { .. } | Self::AskFormer { .. } => true,
             Self::Submit { .. } | Self::Fault(_) | Self::Restart | Self::Calm => false,
         }
     }
@@ -146,6 +152,10 @@ struct Slot {
     shard: Shard,
     /// The partitions that the shard takes for its own, by the opening that it knows.
     owned: BTreeMap<u16, u64>,
+    /// By partition: whom the shard sends to, as it has heard.
+    known_owners: Vec<usize>,
+    /// By channel, sender and receiver: the shards that have sent on it. They hear the answers.
+    peers: BTreeMap<(u16, u16), BTreeSet<usize>>,
     /// Messages that clients wait for, with their partition.
     unanswered: BTreeMap<Id, u16>,
     paused_until_us: u64,
@@ -302,6 +312,10 @@ impl World {
             What::Show { log } => self.show(log),
             What::Sync { log } => self.sync(log),
             What::Submit { again } => self.submit(again),
+            What::AskFormer { partition, former } => {
+                self.ask(partition, former);
+                Ok(())
+            }
             What::Open { partition, shard, must } => self.open(partition, shard, must),
             What::Fault(fault) => self.fault(fault),
             What::Restart => self.restart(),

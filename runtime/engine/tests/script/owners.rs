@@ -102,6 +102,61 @@ fn a_new_owner_is_asked_and_sent_what_the_former_one_did_not_confirm() {
 }
 
 #[test]
+fn a_former_owner_does_not_mind_what_a_later_one_has_sent() {
+    let mut rig = owner();
+    let here = instance(HERE);
+    wake(&mut rig, &here);
+    rig.submit(&here, "one");
+    rig.done(answer().send(&instance(THERE), "x"));
+    rig.sync();
+    rig.say("-- answers to the later owner");
+    rig.handle(from_there(FrameBody::Confirm { epoch: 1, taken: 2 }));
+    rig.handle(Event::Moved { partition: THERE });
+    rig.handle(from_there(FrameBody::Status { epoch: 1, taken: 2 }));
+    rig.advance(200);
+    rig.append();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/n1 with [one] state [None]
+        commit 2: +outbox(1 1) +head(1)
+        frame 0>1 opens after 0 [x]
+        -- answers to the later owner
+        frame 0>1 Ask
+    "#]],
+    );
+}
+
+#[test]
+fn a_former_receiver_that_misses_what_was_confirmed_is_not_sent_it_again_and_again() {
+    let mut rig = owner();
+    let here = instance(HERE);
+    wake(&mut rig, &here);
+    rig.submit(&here, "one");
+    rig.done(answer().send(&instance(THERE), "x").send(&instance(THERE), "y"));
+    rig.sync();
+    rig.handle(from_there(FrameBody::Confirm { epoch: 1, taken: 1 }));
+    rig.say("-- the former owner knows of nothing");
+    rig.handle(from_there(FrameBody::Gap { epoch: 1, taken: 0 }));
+    rig.handle(from_there(FrameBody::Gap { epoch: 1, taken: 0 }));
+    rig.handle(from_there(FrameBody::Status { epoch: 1, taken: 0 }));
+    rig.say("-- the owner does");
+    rig.handle(from_there(FrameBody::Status { epoch: 1, taken: 1 }));
+    check(
+        &mut rig,
+        &expect![[r#"
+        call count/n1 with [one] state [None]
+        commit 2: +outbox(1 1) +outbox(1 2) +head(1)
+        frame 0>1 opens after 0 [x y]
+        -- the former owner knows of nothing
+        frame 0>1 Ask
+        -- the owner does
+        frame 0>1 after 1 [y]
+    "#]],
+    );
+}
+
+#[test]
 fn a_sender_is_told_only_what_cannot_be_lost_any_more() {
     let mut rig = owner();
     let batch = FrameBody::Batch {
@@ -177,19 +232,21 @@ fn outbox_entries_that_are_deleted_are_noted_in_the_head() {
     open_again(&mut rig, 3);
     rig.handle(from_there(FrameBody::Status { epoch: 1, taken: 0 }));
     rig.read();
+    rig.handle(from_there(FrameBody::Status { epoch: 1, taken: 1 }));
+    rig.read();
     check(
         &mut rig,
         &expect![[r#"
-        call count/n1 with [one] state [None]
-        commit 2: +outbox(1 1) +outbox(1 2) +head(1)
-        frame 0>1 opens after 0 [x y]
-        commit 3: +head(1)
-        -- opened again: an old answer does not lead to what is gone
-        frame 0>1 Ask
-        scan Timers { partition: Partition(0) }
-        scan Recovery { partition: Partition(0) }
-        scan Outbox { partition: Partition(0), receiver: Partition(1) }
-        frame 0>1 after 1 [y]
-    "#]],
+            call count/n1 with [one] state [None]
+            commit 2: +outbox(1 1) +outbox(1 2) +head(1)
+            frame 0>1 opens after 0 [x y]
+            commit 3: +head(1)
+            -- opened again: an old answer does not lead to what is gone
+            frame 0>1 Ask
+            scan Timers { partition: Partition(0) }
+            scan Recovery { partition: Partition(0) }
+            scan Outbox { partition: Partition(0), receiver: Partition(1) }
+            frame 0>1 after 1 [y]
+        "#]],
     );
 }

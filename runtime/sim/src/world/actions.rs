@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 
-use dormouse_engine::{Action, Commit, Event, Frame, Op, keys};
+use dormouse_engine::{Action, Commit, Event, Frame, FrameBody, Op, keys};
 use dormouse_protocol::Partition;
 
 use super::{Item, Lane, Purpose, Read, What, World};
@@ -19,16 +19,16 @@ impl World {
             Action::Append { scope, commit } => self.append(shard, scope, commit),
             Action::Get { purpose, keys } => {
                 let first = keys[0].clone();
-                self.ask(shard, Purpose::Get(purpose, keys), &first);
+                self.ask_store(shard, Purpose::Get(purpose, keys), &first);
                 Ok(())
             }
             Action::Scan { purpose, range } => {
                 let first = range.from.clone();
-                self.ask(shard, Purpose::Scan(purpose, range), &first);
+                self.ask_store(shard, Purpose::Scan(purpose, range), &first);
                 Ok(())
             }
             Action::Frame(frame) => {
-                self.send_frame(frame);
+                self.send_frame(shard, &frame);
                 Ok(())
             }
             Action::Invoke { id, invocation } => self.invoke(shard, id, &invocation),
@@ -156,7 +156,7 @@ impl World {
     }
 
     /// A read is answered later, as of any moment between.
-    fn ask(&mut self, shard: usize, purpose: Purpose, first_key: &[u8]) {
+    fn ask_store(&mut self, shard: usize, purpose: Purpose, first_key: &[u8]) {
         // Every key, also the beginning of one, starts with its space and partition.
         let partition = u16::from_be_bytes([first_key[1], first_key[2]]);
         let tenure = self.tenure(shard, partition);
@@ -195,19 +195,33 @@ impl World {
         }
     }
 
-    fn send_frame(&mut self, frame: Frame) {
-        let shard = self.owners[usize::from(frame.to.0)];
+    fn send_frame(&mut self, sender: usize, frame: &Frame) {
+        let (from, to) = (frame.from.0, frame.to.0);
+        if let FrameBody::Ask | FrameBody::Batch { .. } = frame.body {
+            let shard = self.slots[sender].known_owners[usize::from(to)];
+            self.slots[shard].peers.entry((from, to)).or_default().insert(sender);
+            self.carry(shard, frame);
+            return;
+        }
+        let peers = self.slots[sender].peers.get(&(to, from)).cloned().unwrap_or_default();
+        for shard in peers {
+            self.carry(shard, frame);
+        }
+    }
+
+    fn carry(&mut self, shard: usize, frame: &Frame) {
         let delay_us = self.rng.tail(0, self.scenario.frame_us_max);
+        let event = Event::Frame(frame.clone());
         if self.scenario.frames_stray == 0 {
             let at_us = self.in_lane(Lane::Pair(frame.from.0, frame.to.0), delay_us);
-            self.deliver_at(at_us, shard, Event::Frame(frame));
+            self.deliver_at(at_us, shard, event);
             return;
         }
         if self.rng.chance(150) {
-            let again_us = self.time_us + self.rng.below(200_000);
+            let again_us = self.time_us + self.rng.tail(0, 3_000_000);
             self.deliver_at(again_us, shard, Event::Frame(frame.clone()));
         }
-        self.deliver_at(self.time_us + delay_us, shard, Event::Frame(frame));
+        self.deliver_at(self.time_us + delay_us, shard, event);
     }
 
     pub(super) fn answer_at(&mut self, at_us: u64, shard: usize, item: Item) {
@@ -280,7 +294,6 @@ pub(super) fn describe_event(event: &Event) -> String {
 }
 
 fn describe_frame(frame: &Frame) -> String {
-    use dormouse_engine::FrameBody;
     let Frame { from, to, body } = frame;
     match body {
         FrameBody::Batch { epoch, after, opens, messages } => {

@@ -54,8 +54,13 @@ impl World {
             self.answer_at(late_us, shard, Item { event, run, tenure: None });
             return Ok(());
         }
-        let event = Event::Done { id, result };
-        self.answer_at(self.time_us + delay_us, shard, Item { event, run, tenure: None });
+        let item = Item { event: Event::Done { id, result }, run, tenure: None };
+        if self.rng.chance(self.scenario.ready_at_once) {
+            self.note(shard, &item);
+            self.slots[shard].shard.handle(item.event);
+        } else {
+            self.answer_at(self.time_us + delay_us, shard, item);
+        }
         if self.rng.chance(self.scenario.answers_twice) {
             let (result, run) = self.answer(shard, invocation, &ids);
             let again_us = self.time_us + delay_us + self.rng.below(100_000);
@@ -222,7 +227,7 @@ impl World {
     }
 
     fn delayed_step(&mut self, run: Id, cause: &Sent, effects: &mut Effects) -> DelayedStep {
-        let name = self.rng.pick(&["one", "two", "three", "four", "five"]);
+        let name = self.rng.pick(&["one", "two", "three", "four", "five", "six", "seven"]);
         if self.rng.chance(self.scenario.cancels) {
             effects.delayed.push(Delayed::Cancel { token: name.into() });
             return DelayedStep::Cancel { token: name.to_owned() };

@@ -20,7 +20,35 @@ impl World {
         // A router that has changed knows another target for the same message.
         let known = again.map(|id| self.history.sent(id).target.clone());
         let target = known.filter(|_| self.rng.chance(500)).unwrap_or_else(|| self.any_address());
-        let is_question = self.rng.chance(100);
+        let is_question = self.rng.chance(200);
+        self.submit_to(None, target, is_question);
+        Ok(())
+    }
+
+    /// Somebody has not heard that a partition has a new owner, and asks the former one what it has.
+    pub(super) fn ask_former(&mut self, partition: u16, former: usize) {
+        for _ in 0..3 {
+            let at_us = self.time_us + self.rng.tail(0, 2_000_000);
+            self.at(at_us, What::AskFormer { partition, former });
+        }
+    }
+
+    pub(super) fn ask(&mut self, partition: u16, former: usize) {
+        let (tenure, later) = (
+            self.tenure(former, partition),
+            self.tenure(self.owners[usize::from(partition)], partition),
+        );
+        let ledgers = &self.life.ledgers;
+        let of_former = ledgers.keys().filter(|(of, _)| tenure != later && *of == tenure);
+        let of_both = of_former.filter(|(_, id)| ledgers.contains_key(&(later, id.clone())));
+        let known: Vec<_> = of_both.map(|(_, address)| address.clone()).collect();
+        if !known.is_empty() {
+            let target = known[self.rng.index(known.len())].clone();
+            self.submit_to(Some(former), target, true);
+        }
+    }
+
+    fn submit_to(&mut self, shard: Option<usize>, target: Address, is_question: bool) {
         let origin = Origin::Ingress { life: self.life_number, acknowledged: false };
         let amount = if is_question { 0 } else { self.rng.range(1, 100) as i64 };
         let is_poison = !is_question && self.rng.chance(self.scenario.poisoned);
@@ -33,15 +61,18 @@ impl World {
         }
         let message = self.message(id);
         let partition = self.partition(&message.target);
-        let mut shard = self.owners[usize::from(partition)];
-        if self.rng.chance(100) {
+        let mut to = self.owners[usize::from(partition)];
+        if let Some(former) = shard {
+            to = former;
+        } else if self.rng.chance(200) {
             // The client has not heard who owns it now.
-            shard = self.rng.index(self.slots.len());
+            let is_former = |shard: &usize| self.tenure(*shard, partition) != 0;
+            let former: Vec<_> = (0..self.slots.len()).filter(is_former).collect();
+            to = if former.is_empty() { to } else { self.rng.pick(&former) };
         }
-        self.slots[shard].unanswered.insert(id, partition);
+        self.slots[to].unanswered.insert(id, partition);
         let event = Event::Submit { message, token: Some(SubmitToken(id)) };
-        self.deliver_at(self.time_us, shard, event);
-        Ok(())
+        self.deliver_at(self.time_us, to, event);
     }
 
     /// The client of a message that nobody has acknowledged may send it again.

@@ -123,6 +123,8 @@ impl World {
         Slot {
             shard: Shard::new(config, Box::new(catalog)),
             owned: BTreeMap::new(),
+            known_owners: self.owners.clone(),
+            peers: BTreeMap::new(),
             unanswered: BTreeMap::new(),
             paused_until_us: 0,
             skew_ms,

@@ -41,7 +41,7 @@ impl World {
                 return self.open(partition, shard, false);
             }
             Fault::Death => self.die(),
-            Fault::Failover => self.failover(),
+            Fault::Failover => return self.failover(),
         }
         Ok(())
     }
@@ -80,8 +80,13 @@ impl World {
 
     /// The store of a partition goes on from what was synced; its owner is told that it has to read
     /// anew, sooner or later.
-    fn failover(&mut self) {
+    fn failover(&mut self) -> Result<(), String> {
         let partition = self.rng.below(self.scenario.partitions) as u16;
+        if self.rng.chance(500) {
+            // It also forgets that somebody has just taken the partition, who does not know that.
+            let shard = self.rng.index(self.slots.len());
+            self.open(partition, shard, false)?;
+        }
         self.store.failover(Partition(partition));
         let shard = self.owners[usize::from(partition)];
         let tenure = self.tenure(shard, partition);
@@ -90,8 +95,13 @@ impl World {
         let item = super::Item { event, run: None, tenure: Some((partition, tenure)) };
         self.at(at_us, What::Deliver { shard, item });
         if self.rng.chance(500) {
+            let other = self.rng.index(self.slots.len());
+            return self.open(partition, other, false);
+        }
+        if self.rng.chance(500) {
             self.open_some_day(partition);
         }
+        Ok(())
     }
 
     pub(super) fn open_some_day(&mut self, partition: u16) {
@@ -141,15 +151,19 @@ impl World {
             "{} shard {shard} opens {partition}, the {tenure}th opening, {:?}",
             self.time_us, opened.meta
         ));
-        self.owners[usize::from(partition)] = shard;
+        let former = std::mem::replace(&mut self.owners[usize::from(partition)], shard);
+        self.ask_former(partition, former);
         let partition = Partition(partition);
         let slot = &mut self.slots[shard];
+        slot.known_owners[usize::from(partition.0)] = shard;
         slot.owned.insert(partition.0, tenure);
         slot.shard.handle(Event::Opened { partition, fence, opened });
         slot.shard.handle(Event::Started);
         self.turn_in(shard, 0);
         for other in 0..count {
-            let at_us = self.time_us + self.rng.tail(0, self.scenario.frame_us_max);
+            let longest_us =
+                self.scenario.frame_us_max.max(self.rng.pick(&[0, 500_000, 3_000_000]));
+            let at_us = self.time_us + self.rng.tail(0, longest_us);
             self.deliver_at(at_us, other, Event::Moved { partition });
         }
         Ok(())

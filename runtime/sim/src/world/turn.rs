@@ -85,7 +85,7 @@ impl World {
 
     /// Remembers what an event means before the shard gets it. False for what it must not get: the
     /// store's answers about a partition that it has lost since.
-    fn note(&mut self, shard: usize, item: &Item) -> bool {
+    pub(super) fn note(&mut self, shard: usize, item: &Item) -> bool {
         if let Some((partition, tenure)) = item.tenure
             && self.tenure(shard, partition) != tenure
         {
@@ -104,6 +104,10 @@ impl World {
                 }
             }
             Event::Refused { partition } => self.lose(shard, partition.0),
+            Event::Moved { partition } => {
+                let index = usize::from(partition.0);
+                self.slots[shard].known_owners[index] = self.owners[index];
+            }
             Event::Submit { message, token } => {
                 let partition = self.partition(&message.target);
                 if self.tenure(shard, partition) == 0 {
