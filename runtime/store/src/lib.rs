@@ -8,6 +8,7 @@ mod checkpoint;
 pub mod conformance;
 mod embedded;
 mod error;
+mod keyed;
 mod log;
 mod memory;
 mod merge;

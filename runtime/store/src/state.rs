@@ -10,13 +10,16 @@ use rustc_hash::FxHashMap;
 
 use crate::log::record::encode_meta;
 use crate::merge::{Captured, Limit, Merged, Ranges};
-use crate::overlay::{Cell, Layer};
+use crate::overlay::Layer;
 
 /// Sender and receiver of a channel, as in its keys.
 pub(crate) type Channel = (u16, u16);
 
 /// Bytes of an outbox key without its number.
 const CHANNEL_PREFIX_BYTES: usize = 5;
+
+/// Operations of a commit whose keys are looked up before the first is applied.
+const LOOKED_UP_TOGETHER: usize = 16;
 
 /// Where a key was found.
 #[derive(Debug, PartialEq, Eq)]
@@ -91,8 +94,17 @@ impl State {
         for meta in &commit.parts {
             self.put_meta(meta);
         }
-        for op in commit.ops.iter() {
-            self.apply_op(op);
+        let mut ops = commit.ops.iter();
+        let mut together = Vec::with_capacity(LOOKED_UP_TOGETHER);
+        loop {
+            together.extend(ops.by_ref().take(LOOKED_UP_TOGETHER));
+            if together.is_empty() {
+                break;
+            }
+            for Op::Put { key, .. } | Op::Delete { key } in &together {
+                self.live.look_up(key);
+            }
+            together.drain(..).for_each(|op| self.apply_op(op));
         }
         for trim in &commit.trims {
             self.trim(*trim);
@@ -144,8 +156,7 @@ impl State {
         if key.is_empty() || self.is_trimmed(key) {
             return Found::Deleted;
         }
-        let cell = self.live.get(key).or_else(|| self.frozen.as_ref()?.get(key));
-        match cell.map(Cell::value) {
+        match self.live.get(key).or_else(|| self.frozen.as_ref()?.get(key)) {
             Some(Some(value)) => Found::Value(Bytes::copy_from_slice(value)),
             Some(None) => Found::Deleted,
             None => Found::Unknown,
@@ -158,11 +169,10 @@ impl State {
         let frozen = self.frozen.as_deref().unwrap_or(&nothing);
         let mut captured = Captured::default();
         for (from, to) in ranges {
-            for (key, cell) in Merged::new(self.live.range(from, to), frozen.range(from, to)) {
+            for (key, value) in Merged::new(self.live.range(from, to), frozen.range(from, to)) {
                 if limit.hides(key) {
                     continue;
                 }
-                let value = cell.value();
                 captured
                     .rows
                     .push((Bytes::copy_from_slice(key), value.map(Bytes::copy_from_slice)));

@@ -146,7 +146,7 @@ fn trim_by_marks(
         let (from, to) = (Partition(sender), Partition(receiver));
         keys::mark(&mut scratch, to, from);
         let mark = match layer.get(&scratch) {
-            Some(cell) => cell.value().map(<[u8]>::to_vec),
+            Some(cell) => cell.map(<[u8]>::to_vec),
             None => base.get(&scratch)?.map(|value| value.to_vec()),
         };
         let Some(taken) = mark.map(|mark| mark_number(&mark)).transpose()? else {
