@@ -2,6 +2,7 @@
 //! clients know, the actors with each other, and the records that came with those that were sent.
 
 use std::collections::BTreeMap;
+use std::fmt;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, bail, ensure};
@@ -34,11 +35,30 @@ pub(crate) struct Totals {
     pub(crate) orders: u64,
     pub(crate) doubtful: u64,
     pub(crate) refused: u64,
+    /// Of walks.
     pub(crate) hops: u64,
     pub(crate) woken: u64,
     pub(crate) cancelled: u64,
     pub(crate) records: u64,
     pub(crate) repeated: u64,
+}
+
+impl fmt::Display for Totals {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(
+            f,
+            "{} orders ({} in doubt, {} refused), {} messages of walks, {} wakings, \
+             {} cancelled, {} records ({} came again)",
+            self.orders,
+            self.doubtful,
+            self.refused,
+            self.hops,
+            self.woken,
+            self.cancelled,
+            self.records,
+            self.repeated
+        )
+    }
 }
 
 /// What clients ordered, as far as the actor has seen it.
@@ -89,8 +109,26 @@ pub(crate) fn compare(
     ledgers: &[Ledger],
     tape: &Tape,
 ) -> Result<Totals> {
-    let reports = reports(application)?;
-    let mut findings = tape.wrong();
+    let (mut totals, mut findings) =
+        account(seed, &reports(application)?, ledgers, &tape.highest());
+    (totals.records, totals.repeated) = tape.counts();
+    findings.extend(tape.wrong());
+    if findings.is_empty() {
+        return Ok(totals);
+    }
+    let count = findings.len();
+    findings.truncate(SHOWN_MAX);
+    bail!("{count} findings:\n  {}", findings.join("\n  "))
+}
+
+/// What the actors report against what the clients know, and the last record of each actor.
+fn account(
+    seed: u64,
+    reports: &BTreeMap<u32, Report>,
+    ledgers: &[Ledger],
+    on_tape: &[u64],
+) -> (Totals, Vec<String>) {
+    let mut findings = Vec::new();
     let mut totals = Totals::default();
     for ledger in ledgers {
         let [orders, doubtful, refused] = ledger.counts();
@@ -98,9 +136,8 @@ pub(crate) fn compare(
         totals.doubtful += doubtful;
         totals.refused += refused;
     }
-    (totals.records, totals.repeated) = tape.counts();
     let (mut walked, mut money) = (0, 0);
-    for (actor, report) in &reports {
+    for (actor, report) in reports {
         let mut ordered = Ordered::default();
         for ledger in ledgers {
             let seen = report.inbox.0.get(&ledger.client).cloned().unwrap_or_default();
@@ -108,9 +145,9 @@ pub(crate) fn compare(
             let came = (1..=seen.last()).filter(|serial| seen.has(*serial));
             came.for_each(|serial| ordered.add(order::task(seed, ledger.client, *actor, serial)));
         }
-        findings.extend(of_actor(*actor, report, &ordered, tape.highest(*actor)));
+        findings.extend(of_actor(*actor, report, &ordered, on_tape[*actor as usize]));
         findings.extend(late_wakings(*actor, report, ledgers, seed));
-        findings.extend(pairs(*actor, report, &reports));
+        findings.extend(pairs(*actor, report, reports));
         walked += ordered.hops;
         money += report.sums.money;
         totals.hops += report.sums.hops;
@@ -119,12 +156,7 @@ pub(crate) fn compare(
     }
     equal(&mut findings, "messages of walks", totals.hops, walked);
     equal(&mut findings, "money of all actors", money, MONEY * i64::from(ACTORS));
-    if findings.is_empty() {
-        return Ok(totals);
-    }
-    let count = findings.len();
-    findings.truncate(SHOWN_MAX);
-    bail!("{count} findings:\n  {}", findings.join("\n  "))
+    (totals, findings)
 }
 
 /// What every actor knows.
@@ -204,7 +236,7 @@ fn pairs(actor: u32, report: &Report, reports: &BTreeMap<u32, Report>) -> Vec<St
     findings
 }
 
-fn equal<T: Copy + PartialEq + std::fmt::Display>(
+fn equal<T: Copy + PartialEq + fmt::Display>(
     findings: &mut Vec<String>,
     what: &str,
     found: T,
@@ -212,5 +244,98 @@ fn equal<T: Copy + PartialEq + std::fmt::Display>(
 ) {
     if found != expected {
         findings.push(format!("{what}: {found}, expected {expected}"));
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use dormouse_chaos::actor::{Inbox, Peers, Sums, Wakings, Wrong};
+    use dormouse_chaos::tracker::Tracker;
+
+    use super::*;
+    use crate::ledger::Fate;
+
+    const SEED: u64 = 5;
+    const SERIALS: u64 = 16;
+
+    /// Client 0 has sent sixteen orders to actor 0, which has seen all of them; nobody else did anything.
+    fn whole() -> (BTreeMap<u32, Report>, Ledger, Vec<u64>) {
+        let mut reports: BTreeMap<u32, Report> = (0..ACTORS)
+            .map(|actor| {
+                let report = Report {
+                    inbox: Inbox::default(),
+                    peers: Peers::default(),
+                    sums: Sums::default(),
+                    wakings: Wakings::default(),
+                    wrong: Wrong::default(),
+                };
+                (actor, report)
+            })
+            .collect();
+        let (mut seen, mut ordered, mut ledger) =
+            (Tracker::default(), Ordered::default(), Ledger::new(0));
+        for serial in 1..=SERIALS {
+            let task = order::task(SEED, 0, 0, serial);
+            seen.see(serial);
+            ordered.add(task);
+            ledger.note(0, task, Fate::Done { at_ms: 1_000 });
+        }
+        let report = reports.get_mut(&0).unwrap();
+        report.inbox.0.insert(0, seen);
+        report.sums.added = ordered.added;
+        report.sums.hops = ordered.hops;
+        report.sums.records = ordered.records;
+        (report.wakings.armed, report.wakings.woken) = (ordered.armed, ordered.armed);
+        let mut on_tape = vec![0; ACTORS as usize];
+        on_tape[0] = ordered.records;
+        (reports, ledger, on_tape)
+    }
+
+    /// The only finding after such a change.
+    fn finding(change: impl FnOnce(&mut Report)) -> String {
+        let (mut reports, ledger, on_tape) = whole();
+        change(reports.get_mut(&0).unwrap());
+        let (_, findings) = account(SEED, &reports, &[ledger], &on_tape);
+        assert_eq!(findings.len(), 1, "{findings:?}");
+        findings[0].clone()
+    }
+
+    #[test]
+    fn accounts_that_are_whole_have_no_findings() {
+        let (reports, ledger, on_tape) = whole();
+        let (totals, findings) = account(SEED, &reports, &[ledger], &on_tape);
+        assert_eq!(findings, Vec::<String>::new());
+        assert_eq!(totals.orders, SERIALS);
+        assert!(totals.hops > 0 && totals.woken > 0 && on_tape[0] > 0);
+    }
+
+    #[test]
+    fn every_account_is_compared() {
+        assert!(finding(|report| report.sums.money -= 1).starts_with("money of all actors: 63999"));
+        assert!(finding(|report| report.sums.hops += 1).starts_with("messages of walks"));
+        assert!(finding(|report| report.sums.added -= 1).starts_with("actor 0: sum"));
+        assert!(finding(|report| report.sums.records -= 1).contains("records sent"));
+        assert!(finding(|report| report.wakings.woken += 1).contains("came or were cancelled"));
+        let open = finding(|report| report.wakings.open = [("0-8".to_owned(), 1)].into());
+        assert!(open.contains("have not come: 1"), "{open}");
+        let lost = finding(|report| report.peers.sent = [(3, 2)].into());
+        assert_eq!(lost, "messages from actor 0 to 3: 0, expected 2");
+        assert!(finding(|report| report.wrong.0.push("that".to_owned())).contains("that"));
+        let (reports, ledger, mut on_tape) = whole();
+        on_tape[0] -= 1;
+        let (_, findings) = account(SEED, &reports, &[ledger], &on_tape);
+        assert!(findings[0].contains("records that came"), "{findings:?}");
+    }
+
+    #[test]
+    fn a_waking_after_an_answered_cancellation_is_found() {
+        let (mut reports, mut ledger, _) = whole();
+        ledger.note(0, Task::Cancel { armed: 8 }, Fate::Done { at_ms: 1_000 });
+        let mut late = |due_ms| {
+            let wakings = &mut reports.get_mut(&0).unwrap().wakings;
+            wakings.woken_after_cancel = [("0-8".to_owned(), due_ms)].into();
+            late_wakings(0, &reports[&0], std::slice::from_ref(&ledger), SEED).len()
+        };
+        assert_eq!((late(1_000), late(1_001)), (0, 1));
     }
 }

@@ -98,8 +98,9 @@ impl Disk {
 
 impl Drop for Disk {
     fn drop(&mut self) {
-        // The mount would end with this process at the latest.
+        // The mount would end with this process at the latest; what is worth keeping has been copied.
         let _ = Command::new("umount").arg(&self.at).status();
+        let _ = std::fs::remove_file(&self.image);
     }
 }
 

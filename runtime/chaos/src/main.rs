@@ -100,7 +100,6 @@ fn hurt(minutes: f64, seed: u64, directory: &Path) -> Result<()> {
     let mut chaos = Chaos { application, disk, timeline, rng };
     let done = rounds(&mut chaos, endpoint, minutes, seed);
     if done.is_err() {
-        eprintln!("{}", chaos.application.log_tail());
         // Whatever state it is in: as it was when the failure was found.
         drop(chaos.application.kill());
         let copy = Command::new("cp").arg("-a").arg(&data).arg(directory.join("data")).status();
@@ -135,7 +134,7 @@ fn rounds(chaos: &mut Chaos, endpoint: Endpoint, minutes: f64, seed: u64) -> Res
         chaos.start()?;
         audit::await_rest(&mut chaos.application, &tape)?;
         let totals = audit::compare(seed, &chaos.application, &ledgers, &tape)?;
-        chaos.timeline.say(format!("nothing lost, nothing doubled: {totals:?}"));
+        chaos.timeline.say(format!("nothing lost, nothing doubled: {totals}"));
         if chaos.timeline.minutes() >= minutes {
             break;
         }

@@ -176,11 +176,6 @@ impl Application {
         Ok(values.iter().sum())
     }
 
-    /// The end of its log.
-    pub(crate) fn log_tail(&self) -> String {
-        self.running.as_ref().map(Running::log_tail).unwrap_or_default()
-    }
-
     fn log_path(&self) -> PathBuf {
         self.directory.join("application.log")
     }

@@ -63,9 +63,9 @@ impl Tape {
         Self { shared, reader: Some(reader) }
     }
 
-    /// The number of an actor's last record.
-    pub(crate) fn highest(&self, actor: u32) -> u64 {
-        self.shared.seen().actors[actor as usize].highest
+    /// The number of the last record of each actor.
+    pub(crate) fn highest(&self) -> Vec<u64> {
+        self.shared.seen().actors.iter().map(|heard| heard.highest).collect()
     }
 
     /// Records of all actors, and how many of them came again.
