@@ -4,7 +4,7 @@
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use crate::{Address, TypeName, TypedValue};
+use crate::{Address, EntryEffects, TypeName, TypedValue};
 
 /// The effects of one invocation (of a whole batch).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -17,6 +17,8 @@ pub struct Effects {
     pub egress: Vec<EgressRecord>,
     /// Changes of states; the last one of a state wins.
     pub state: Vec<StateMutation>,
+    /// Changes of entries of tables and buffers. Boxed: most functions have none.
+    pub entries: Option<Box<EntryEffects>>,
 }
 
 /// A delayed message or the cancellation of one.
@@ -66,5 +68,6 @@ impl Effects {
             && self.delayed.is_empty()
             && self.egress.is_empty()
             && self.state.is_empty()
+            && self.entries.is_none()
     }
 }

@@ -7,7 +7,7 @@ use std::time::Duration;
 use bytes::Bytes;
 use compact_str::CompactString;
 
-use crate::{Address, Effects, Message};
+use crate::{Address, Effects, EntryReader, Message};
 
 /// A batch of messages for `target`, in order, with the present values of the registered states.
 #[derive(Clone, Debug)]
@@ -20,9 +20,12 @@ pub struct Invocation {
     pub state: Vec<Option<Bytes>>,
     /// At least one; applied in order against the one copy of the state.
     pub messages: Vec<Arc<Message>>,
+    /// Where the function reads entries of its tables and buffers. The caller sets it for a function
+    /// that runs in the same process and has such states.
+    pub entries: Option<EntryReader>,
 }
 
-/// A registered value state of a function type.
+/// A registered state of a function type.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct StateSpec {
     /// Unique within the function type.
@@ -31,6 +34,9 @@ pub struct StateSpec {
     pub typename: CompactString,
     /// When its values expire.
     pub expiration: Expiration,
+    /// A table or buffer: its values are entries, which are read one by one and expire one by one. What
+    /// is given with each invocation says how they are kept, and never expires.
+    pub has_entries: bool,
 }
 
 /// When a state value expires.
@@ -43,6 +49,14 @@ pub enum Expiration {
     AfterWrite(u64),
     /// This long after the last invocation that could have read it, in milliseconds.
     AfterInvoke(u64),
+}
+
+impl StateSpec {
+    /// When the value expires that is given with each invocation.
+    #[must_use]
+    pub fn value_expiration(&self) -> Expiration {
+        if self.has_entries { Expiration::Never } else { self.expiration }
+    }
 }
 
 /// What a function answers.

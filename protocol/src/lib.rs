@@ -10,6 +10,7 @@
 pub mod address;
 pub mod effects;
 pub mod egress_records;
+pub mod entries;
 pub mod failure;
 pub mod from_wire;
 pub mod function_type;
@@ -23,6 +24,9 @@ pub mod wire;
 
 pub use address::{Address, ID_BYTES_MAX};
 pub use effects::{Delayed, Effects, EgressRecord, StateMutation};
+pub use entries::{
+    ClearedEntries, EntryChange, EntryEffects, EntryPage, EntryRead, EntryReader, Which,
+};
 pub use failure::{FailurePolicy, Then};
 pub use function_type::{FunctionType, ParseTypeNameError, TypeName};
 pub use invocation::{Expiration, Invocation, InvokeError, Response, StateSpec};

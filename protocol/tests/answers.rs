@@ -14,7 +14,8 @@ use dormouse_protocol::{
 use prost::Message as _;
 
 fn spec(name: &str, typename: &str, expiration: Expiration) -> StateSpec {
-    StateSpec { name: name.into(), typename: typename.into(), expiration }
+    let (name, typename) = (name.into(), typename.into());
+    StateSpec { name, typename, expiration, has_entries: false }
 }
 
 fn specs() -> [StateSpec; 2] {
@@ -110,6 +111,7 @@ fn all_effects() -> Effects {
             StateMutation { spec: 0, value: Some(Bytes::new()) },
             StateMutation { spec: 1, value: None },
         ],
+        entries: None,
     }
 }
 

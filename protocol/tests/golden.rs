@@ -32,7 +32,12 @@ fn bytes_of(hex: &str) -> Bytes {
 }
 
 fn visits() -> StateSpec {
-    StateSpec { name: "visits".into(), typename: types::INT.into(), expiration: Expiration::Never }
+    StateSpec {
+        name: "visits".into(),
+        typename: types::INT.into(),
+        expiration: Expiration::Never,
+        has_entries: false,
+    }
 }
 
 /// The message "Bob" for example/person/Bob.
@@ -45,6 +50,7 @@ fn invocation(specs: &[StateSpec], state: Vec<Option<Bytes>>, caller: bool) -> I
         specs: specs.into(),
         state,
         messages: vec![Arc::new(Message { target, caller, value })],
+        entries: None,
     }
 }
 

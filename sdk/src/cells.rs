@@ -8,8 +8,9 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dormouse_protocol::{StateMutation, StateSpec};
 
+use crate::error::BoxError;
 use crate::state::State;
-use crate::value::{ValueError, ValueType, decode, encode};
+use crate::value::{ValueError, ValueType, encode};
 
 /// Values up to so many bytes are decoded anew each time they are read: that is cheaper than to keep
 /// them decoded.
@@ -29,7 +30,7 @@ pub enum StateError {
         /// The type it was declared with.
         declared: String,
         /// The type of the handle.
-        used: &'static str,
+        used: String,
     },
     /// Two Rust types with one typename.
     #[error("state `{0}` is used as two Rust types within one batch")]
@@ -42,6 +43,49 @@ pub enum StateError {
         /// What is wrong with the value.
         reason: String,
     },
+    /// An entry of a table or buffer that cannot be read or written.
+    #[error("state `{state}`, entry `{key}`: {reason}")]
+    Entry {
+        /// The state's name.
+        state: &'static str,
+        /// The entry's key, shortened.
+        key: String,
+        /// What is wrong.
+        reason: String,
+    },
+    /// A key that is too long to be part of a row's key.
+    #[error(
+        "state `{state}`, entry `{key}`: a key of {bytes} bytes; beside the id of this instance and \
+         the names of type and state at most {max} fit"
+    )]
+    EntryKey {
+        /// The state's name.
+        state: &'static str,
+        /// The entry's key, shortened.
+        key: String,
+        /// Its length.
+        bytes: usize,
+        /// What it may be.
+        max: usize,
+    },
+    /// A value that is too long.
+    #[error("state `{state}`, entry `{key}`: a value of {bytes} bytes; at most {max} are possible")]
+    EntryValue {
+        /// The state's name.
+        state: &'static str,
+        /// The entry's key, shortened.
+        key: String,
+        /// The value's length.
+        bytes: usize,
+        /// What it may be.
+        max: usize,
+    },
+    /// Tables and buffers are there where the function runs in the runtime's own process.
+    #[error(
+        "state `{0}` is a table or buffer: either the function does not declare it in \
+         `states: [...]`, or it does not run in-process, where alone such states can be used"
+    )]
+    NoEntries(&'static str),
 }
 
 /// The states of one batch.
@@ -130,7 +174,7 @@ impl Cells {
             return Err(StateError::OtherType {
                 state: name,
                 declared: spec.typename.to_string(),
-                used: T::TYPENAME,
+                used: T::TYPENAME.to_owned(),
             });
         }
         Ok(index)
@@ -190,7 +234,16 @@ impl fmt::Debug for Cells {
 }
 
 fn read<T: ValueType>(name: &'static str, bytes: &Bytes) -> Result<T, StateError> {
-    decode(bytes).map_err(|error| fault(name, error))
+    T::decode(bytes).map_err(|source| {
+        let reason = unreadable::<T>(&source);
+        StateError::Value { state: name, reason }
+    })
+}
+
+/// Why a stored value does not read: it may come from an older version of the type.
+pub(crate) fn unreadable<T: ValueType>(source: &BoxError) -> String {
+    let (stored, read_as) = (T::TYPENAME, std::any::type_name::<T>());
+    format!("what is stored as `{stored}` does not read as `{read_as}`: {source}")
 }
 
 fn encode_held<T: ValueType>(held: &dyn Any) -> Result<Option<Bytes>, ValueError> {

@@ -10,10 +10,14 @@ use dormouse_protocol::{
     ParseTypeNameError, Response, TypeName,
 };
 
+use crate::buffer::{Buffer, BufferElements};
 use crate::cells::{Cells, StateError};
+use crate::entries::Entries;
 use crate::error::FunctionError;
+use crate::key::TableKey;
 use crate::message::Message;
 use crate::state::State;
+use crate::table::{Table, TableEntries};
 use crate::value::{IntoValue, ValueType};
 
 /// A function's way to the world, for one batch of messages to one address.
@@ -21,6 +25,7 @@ use crate::value::{IntoValue, ValueType};
 pub struct Context {
     target: Address,
     cells: Cells,
+    pub(crate) entries: Entries,
     effects: Effects,
     /// The message that is being handled.
     current: Option<Arc<dormouse_protocol::Message>>,
@@ -65,7 +70,9 @@ pub trait IntoAddress {
 
 impl Context {
     pub(crate) fn new(invocation: Invocation) -> (Self, Vec<Arc<dormouse_protocol::Message>>) {
+        let entries = Entries::new(&invocation);
         let context = Self {
+            entries,
             target: invocation.target,
             cells: Cells::new(invocation.specs, invocation.state),
             effects: Effects::default(),
@@ -110,6 +117,19 @@ impl Context {
     /// Takes the state's value away.
     pub fn remove<T: ValueType>(&mut self, state: &State<T>) -> Result<(), StateError> {
         self.cells.put(state, None)
+    }
+
+    /// A table, to read and write its entries.
+    pub fn table<K: TableKey, V: ValueType>(
+        &mut self,
+        table: &Table<K, V>,
+    ) -> TableEntries<'_, K, V> {
+        table.open(self)
+    }
+
+    /// A buffer, to read and append its elements.
+    pub fn buffer<T: ValueType>(&mut self, buffer: &Buffer<T>) -> BufferElements<'_, T> {
+        buffer.open(self)
     }
 
     /// Sends a message to a function.
@@ -200,6 +220,7 @@ impl Context {
     /// Encodes the states: after it the effects are complete.
     pub(crate) fn seal(&mut self) -> Result<(), StateError> {
         self.effects.state = self.cells.mutations()?;
+        self.entries.seal(&mut self.effects);
         Ok(())
     }
 

@@ -1,7 +1,7 @@
 //! What authors of functions and modules see: small, stable, no runtime inside.
 //!
 //! Functions, in the order in which one writes them: [`value`] (types of messages and states) →
-//! [`state`] → [`context`] and [`message`] (what a function is given) → [`function!`] (registers it;
+//! [`state`], [`table`] (with keys of [`key`]), [`buffer`] → [`context`] and [`message`] (what a function is given) → [`function!`] (registers it;
 //! [`registry`] and [`batch`] run it) → [`record`] (records for egresses). The runtime sees
 //! [`mod@function`]. Modules, in the order in which an application meets them: [`manifest`] (YAML as
 //! written, with positions) → [`module`] (binders of component kinds) → [`ingress`] → [`egress`].
@@ -9,12 +9,15 @@
 #![warn(missing_docs)]
 
 pub mod batch;
+pub mod buffer;
 mod cells;
 pub mod context;
 pub mod egress;
+mod entries;
 pub mod error;
 pub mod function;
 pub mod ingress;
+pub mod key;
 pub mod manifest;
 pub mod message;
 pub mod module;
@@ -23,14 +26,18 @@ pub mod private;
 pub mod record;
 pub mod registry;
 pub mod state;
+pub mod table;
 pub mod value;
 
+pub use buffer::Buffer;
 pub use bytes::Bytes;
 pub use cells::StateError;
 pub use context::{Context, FunctionName, IntoAddress, SendError};
 pub use dormouse_protocol as protocol;
 pub use error::{BoxError, FunctionError};
+pub use key::{AsKey, TableKey};
 pub use message::{FromMessage, Message};
 pub use registry::{FunctionDescriptor, registered_functions};
-pub use state::{State, StateDeclaration};
+pub use state::{State, StateDeclaration, StateKind};
+pub use table::Table;
 pub use value::{IntoValue, ValueError, ValueType};

@@ -2,9 +2,18 @@
 
 pub use inventory;
 pub use prost;
+pub use rmp_serde;
 pub use serde_json;
 
+use crate::error::BoxError;
+
 pub use crate::batch::{Batch, BatchFuture, argument, guard};
+
+/// Reads one MessagePack value; bytes behind it are an error, as they are in JSON.
+pub fn from_msgpack<T: serde::de::DeserializeOwned>(mut bytes: &[u8]) -> Result<T, BoxError> {
+    let value = rmp_serde::from_read(&mut bytes)?;
+    if bytes.is_empty() { Ok(value) } else { Err("bytes are left over".into()) }
+}
 
 /// Checks a type name while compiling: exactly one `/` or more, with text on both sides of the last.
 #[must_use]

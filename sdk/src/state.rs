@@ -1,10 +1,12 @@
 //! Value states: what a function remembers per address. A state is declared once, as a `const`, named
-//! in [`crate::function!`], and read and written through [`crate::Context`].
+//! in [`crate::function!`], and read and written through [`crate::Context`]. States with many entries
+//! are tables ([`crate::table`]) and buffers ([`crate::buffer`]).
 
 use std::fmt;
 use std::marker::PhantomData;
 use std::time::Duration;
 
+use compact_str::{CompactString, format_compact};
 use dormouse_protocol::{Expiration, StateSpec};
 
 use crate::value::ValueType;
@@ -32,8 +34,24 @@ pub struct StateDeclaration {
     pub name: &'static str,
     /// Typename of the values.
     pub typename: &'static str,
-    /// When a value expires.
+    /// When a value or entry expires.
     pub expiration: Expiration,
+    /// What it holds of this type.
+    pub kind: StateKind,
+}
+
+/// What a state holds.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum StateKind {
+    /// One value: a [`State`].
+    Value,
+    /// Values by keys: a [`crate::Table`].
+    Table {
+        /// The name of the keys' type.
+        key: &'static str,
+    },
+    /// A list: a [`crate::Buffer`].
+    Buffer,
 }
 
 impl<T: ValueType> State<T> {
@@ -74,11 +92,12 @@ impl<T: ValueType> State<T> {
     /// What the runtime is told of it.
     #[must_use]
     pub const fn declaration(&self) -> StateDeclaration {
-        StateDeclaration { name: self.name, typename: T::TYPENAME, expiration: self.expiration }
+        let (name, expiration) = (self.name, self.expiration);
+        StateDeclaration { name, typename: T::TYPENAME, expiration, kind: StateKind::Value }
     }
 }
 
-const fn milliseconds(after: Duration) -> u64 {
+pub(crate) const fn milliseconds(after: Duration) -> u64 {
     let milliseconds = after.as_millis();
     assert!(milliseconds > 0, "a state cannot expire at once");
     if milliseconds > u64::MAX as u128 {
@@ -91,10 +110,16 @@ impl StateDeclaration {
     /// The declaration as the protocol has it.
     #[must_use]
     pub fn spec(&self) -> StateSpec {
+        let typename = match self.kind {
+            StateKind::Value => CompactString::const_new(self.typename),
+            StateKind::Table { key } => format_compact!("table<{key}, {}>", self.typename),
+            StateKind::Buffer => format_compact!("buffer<{}>", self.typename),
+        };
         StateSpec {
             name: self.name.into(),
-            typename: self.typename.into(),
+            typename,
             expiration: self.expiration,
+            has_entries: self.kind != StateKind::Value,
         }
     }
 }

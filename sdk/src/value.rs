@@ -7,8 +7,8 @@ use dormouse_protocol::{TypedValue, types};
 use crate::error::BoxError;
 use crate::message::Message;
 
-/// A type with a typename (`<namespace>/<name>`) and a form in bytes. See [`crate::json_type!`] and
-/// [`crate::proto_type!`] for the two usual forms.
+/// A type with a typename (`<namespace>/<name>`) and a form in bytes. See [`crate::json_type!`],
+/// [`crate::msgpack_type!`] and [`crate::proto_type!`] for the usual forms.
 pub trait ValueType: Sized + Send + Sync + 'static {
     /// The name that tells everybody how to read the bytes.
     const TYPENAME: &'static str;
@@ -150,6 +150,35 @@ macro_rules! json_type {
 
             fn decode(bytes: &$crate::Bytes) -> ::std::result::Result<Self, $crate::BoxError> {
                 ::std::result::Result::Ok($crate::private::serde_json::from_slice(bytes)?)
+            }
+        }
+    };
+}
+
+/// Makes a [`ValueType`] of a type with serde's `Serialize` and `Deserialize`: its bytes are MessagePack,
+/// smaller and faster than JSON. Fields have their names, so fields can be added (with
+/// `#[serde(default)]`), removed and moved.
+///
+/// ```
+/// #[derive(serde::Serialize, serde::Deserialize)]
+/// struct Basket {
+///     items: Vec<String>,
+/// }
+///
+/// dormouse_sdk::msgpack_type!(Basket, "example/Basket");
+/// ```
+#[macro_export]
+macro_rules! msgpack_type {
+    ($type:ty, $typename:expr $(,)?) => {
+        impl $crate::ValueType for $type {
+            const TYPENAME: &'static str = $crate::private::type_name($typename);
+
+            fn encode(&self) -> ::std::result::Result<$crate::Bytes, $crate::BoxError> {
+                ::std::result::Result::Ok($crate::private::rmp_serde::to_vec_named(self)?.into())
+            }
+
+            fn decode(bytes: &$crate::Bytes) -> ::std::result::Result<Self, $crate::BoxError> {
+                $crate::private::from_msgpack(bytes)
             }
         }
     };

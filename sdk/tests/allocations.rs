@@ -56,6 +56,7 @@ fn allocations_of_a_batch(messages: usize) -> usize {
         specs: function.specs().into(),
         state: vec![Some(types::encode_long(5))],
         messages: vec![message; messages],
+        entries: None,
     };
     let before = ALLOCATIONS.get();
     let mut future = function.invoke(invocation);

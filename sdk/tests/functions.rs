@@ -129,6 +129,7 @@ fn invocation(name: &str, state: Vec<Option<Bytes>>, values: Vec<TypedValue>) ->
         specs: find(name).specs().into(),
         state,
         messages: values.into_iter().map(message).collect(),
+        entries: None,
     }
 }
 

@@ -72,6 +72,7 @@ fn invocation(target: &Address, specs: &[StateSpec], values: &[TypedValue]) -> I
         specs: specs.into(),
         state: vec![None; specs.len()],
         messages: values.iter().map(message).collect(),
+        entries: None,
     }
 }
 

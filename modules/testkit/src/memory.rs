@@ -185,6 +185,7 @@ impl Memory {
             specs: Arc::clone(specs),
             state: instance.state.clone(),
             messages: instance.mailbox.drain(..).collect(),
+            entries: None,
         })
     }
 

@@ -91,6 +91,7 @@ impl Request {
             specs: Arc::clone(specs),
             state,
             messages: self.messages,
+            entries: None,
         }))
     }
 }

@@ -41,6 +41,7 @@ fn effects(
         delayed: Vec::with_capacity(result.delayed_invocations.len()),
         egress: Vec::with_capacity(result.outgoing_egresses.len()),
         state: Vec::with_capacity(result.state_mutations.len()),
+        entries: None,
     };
     for message in result.outgoing_messages {
         let target = address("a message's target", message.target)?;
@@ -158,7 +159,8 @@ fn state_spec(wire: wire::PersistedValueSpec) -> Result<StateSpec, WireError> {
         unset if unset.is_empty() => CompactString::const_new(types::UNSET),
         typename => CompactString::from(typename),
     };
-    Ok(StateSpec { name: CompactString::from(wire.state_name), typename, expiration })
+    let name = CompactString::from(wire.state_name);
+    Ok(StateSpec { name, typename, expiration, has_entries: false })
 }
 
 /// Typenames are compared as the runtime of StateFun parses them: `a/b/` is `a/b`.

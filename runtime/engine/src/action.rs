@@ -2,8 +2,9 @@
 
 use std::sync::Arc;
 
+use bytes::Bytes;
 use compact_str::CompactString;
-use dormouse_protocol::{Address, Invocation, Partition, TypedValue};
+use dormouse_protocol::{Address, EntryPage, Invocation, Partition, TypedValue};
 
 use crate::channel::Frame;
 use crate::commit::Commit;
@@ -17,6 +18,8 @@ pub enum Action {
     Scan { purpose: ScanFor, range: ScanRange },
     /// Call a function; answered by [`crate::Event::Done`].
     Invoke { id: InvocationId, invocation: Invocation },
+    /// What a running function has read; the answer to [`crate::Event::Read`].
+    Rows { id: InvocationId, page: EntryPage },
     /// Hand to the store, in this order per scope.
     Append { scope: u32, commit: Commit },
     /// Bring to the owner of `frame.to`, in order per sender and receiver.
@@ -71,6 +74,8 @@ pub struct ScanRange {
 pub enum GetFor {
     /// The states of a waking instance, from this spec on.
     State { id: InvocationId, first: usize },
+    /// An entry that a running function reads.
+    Entry { id: InvocationId, spec: u16, key: Bytes },
     /// The tokens of scanned delayed messages.
     Tokens { partition: Partition, rows: Vec<TokenRow>, upto: (u64, u64) },
 }
@@ -89,6 +94,12 @@ pub struct TokenRow {
 pub enum ScanFor {
     /// The pending messages of an address.
     Mail { id: InvocationId },
+    /// Entries that a running function reads.
+    Entries { id: InvocationId, spec: u16 },
+    /// What a partition has given up of tables and buffers.
+    Cleared { partition: Partition },
+    /// The entries that were given up by the note with this key.
+    ClearedEntries { partition: Partition, note: Vec<u8> },
     /// The addresses of a partition that have pending messages.
     Recovery { partition: Partition },
     /// Delayed messages beyond those in memory.

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dormouse_protocol::{Effects, InvokeError, Message, Partition, StateSpec};
+use dormouse_protocol::{Effects, EntryRead, InvokeError, Message, Partition, StateSpec};
 
 use crate::action::{GetFor, ScanFor};
 use crate::channel::Frame;
@@ -41,6 +41,9 @@ pub enum Event {
     Got { purpose: GetFor, values: Vec<Option<Bytes>> },
     /// The answer to [`crate::Action::Scan`].
     Scanned { purpose: ScanFor, rows: Vec<(Bytes, Bytes)>, more: bool },
+    /// A function that runs wants to know entries of its tables or buffers; answered by
+    /// [`crate::Action::Rows`]. One at a time for each invocation.
+    Read { id: InvocationId, read: EntryRead },
     /// The answer to [`crate::Action::Invoke`].
     Done { id: InvocationId, result: Result<Completed, InvokeError> },
     /// The store has taken the commit in its order: reads see it, it is not refused later.

@@ -114,6 +114,9 @@ impl Shard {
         if !effects.state.is_empty() {
             self.write_state(slot, partition, effects.state);
         }
+        if let Some(entries) = effects.entries {
+            self.write_entries(slot, partition, *entries);
+        }
         self.stats.messages_finished += self.activations.get(slot).batch.len() as u64;
         self.use_up(slot, partition);
         self.activations.get(slot).phase = Phase::Idle;
@@ -130,7 +133,7 @@ impl Shard {
             let cell = &mut activation.cells[index];
             removed += cell.value.len();
             added += mutation.value.as_ref().map_or(0, bytes::Bytes::len);
-            cell.expires_at_ms = match (specs[index].expiration, &mutation.value) {
+            cell.expires_at_ms = match (specs[index].value_expiration(), &mutation.value) {
                 (Expiration::Never, _) | (_, None) => 0,
                 (Expiration::AfterWrite(ttl) | Expiration::AfterInvoke(ttl), Some(_)) => {
                     time_ms.saturating_add(ttl)

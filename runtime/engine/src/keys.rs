@@ -9,6 +9,8 @@
 //! m p 'd'                                delayed messages before this are gone: (due, arrival)  varints
 //! m p 'l'                                dead letters: how many, and bytes of their keys and values  varints
 //! s p id type name                       state: expiry, typename, value
+//! c p id type state name, entry key      entry of a table or buffer: expiry, value
+//! g p id type state name, prefix         entries with this prefix are given up    nothing
 //! p p id type arrival u64                pending message
 //! d p due u64 arrival u64                delayed message, or the (id, token) that holds it
 //! t p id token                           (due, arrival, delayed message)
@@ -16,8 +18,8 @@
 //! e p outbox name number u64             egress entry: sender, record
 //! x p arrival u64                        dead letter, by the arrival of its message
 //! ```
-//! `id` is a u16 length and the bytes; `type`, `outbox name` are a u8 length (u16 for types) and the
-//! bytes; a trailing `name` or `token` is the rest of the key.
+//! `id`, `type` and `state name` are a u16 length and the bytes, `outbox name` a u8 length and the bytes;
+//! a trailing `name`, `token`, `entry key` or `prefix` is the rest of the key.
 
 use dormouse_protocol::{Address, FunctionType, Partition};
 
@@ -25,6 +27,8 @@ use crate::codec::{DecodeError, Reader};
 
 pub const SPACE_META: u8 = b'm';
 pub const SPACE_STATE: u8 = b's';
+pub const SPACE_ENTRY: u8 = b'c';
+pub const SPACE_CLEARED: u8 = b'g';
 pub const SPACE_PENDING: u8 = b'p';
 pub const SPACE_DUE: u8 = b'd';
 pub const SPACE_TOKEN: u8 = b't';
@@ -33,9 +37,11 @@ pub const SPACE_EGRESS: u8 = b'e';
 pub const SPACE_DEAD: u8 = b'x';
 
 /// All spaces, in byte order.
-pub const SPACES: [u8; 8] = [
+pub const SPACES: [u8; 10] = [
+    SPACE_ENTRY,
     SPACE_DUE,
     SPACE_EGRESS,
+    SPACE_CLEARED,
     SPACE_META,
     SPACE_OUTBOX,
     SPACE_PENDING,
@@ -44,16 +50,17 @@ pub const SPACES: [u8; 8] = [
     SPACE_DEAD,
 ];
 
-/// Whether rows of this space are scanned in order (queues and timers) rather than read by key.
+/// Whether rows of this space are scanned in order (queues, timers, entries) rather than only read by
+/// key.
 #[must_use]
 pub fn is_ordered(space: u8) -> bool {
-    matches!(space, SPACE_PENDING | SPACE_DUE | SPACE_OUTBOX | SPACE_EGRESS | SPACE_DEAD)
+    is_never_reused(space) || matches!(space, SPACE_ENTRY | SPACE_CLEARED)
 }
 
 /// Whether a key of this space is never used a second time after its delete.
 #[must_use]
 pub fn is_never_reused(space: u8) -> bool {
-    is_ordered(space)
+    matches!(space, SPACE_PENDING | SPACE_DUE | SPACE_OUTBOX | SPACE_EGRESS | SPACE_DEAD)
 }
 
 /// The first bytes of every key of a space of a partition.
@@ -95,6 +102,31 @@ pub fn state_prefix(key: &mut Vec<u8>, partition: Partition, address: &Address) 
     push_prefix(key, SPACE_STATE, partition);
     push_id(key, &address.id);
     push_type(key, address.function_type);
+}
+
+/// Overwrites `key` with the prefix of all entries of a table or buffer of `address`.
+pub fn entry_prefix(key: &mut Vec<u8>, partition: Partition, address: &Address, name: &str) {
+    push_entries(key, SPACE_ENTRY, (partition, address), name);
+}
+
+/// Overwrites `key` with that of the note that entries with this prefix are given up.
+pub fn cleared(
+    key: &mut Vec<u8>,
+    partition: Partition,
+    address: &Address,
+    name: &str,
+    prefix: &[u8],
+) {
+    push_entries(key, SPACE_CLEARED, (partition, address), name);
+    key.extend_from_slice(prefix);
+}
+
+fn push_entries(key: &mut Vec<u8>, space: u8, of: (Partition, &Address), name: &str) {
+    key.clear();
+    push_prefix(key, space, of.0);
+    push_id(key, &of.1.id);
+    push_type(key, of.1.function_type);
+    push_id(key, name);
 }
 
 /// Overwrites `key` with the prefix of all pending messages of `address`.
@@ -189,6 +221,8 @@ pub enum Key<'a> {
     Fired,
     DeadTally,
     State { id: &'a str, function_type: &'a str, name: &'a str },
+    Entry { id: &'a str, function_type: &'a str, name: &'a str, entry: &'a [u8] },
+    Cleared { id: &'a str, function_type: &'a str, name: &'a str, prefix: &'a [u8] },
     Pending { id: &'a str, function_type: &'a str, arrival: u64 },
     Due { due_ms: u64, arrival: u64 },
     Token { id: &'a str, token: &'a str },
@@ -207,6 +241,14 @@ pub fn parse(key: &[u8]) -> Result<(Partition, Key<'_>), DecodeError> {
         SPACE_STATE => {
             let (id, function_type) = (u16_str(&mut reader)?, u16_str(&mut reader)?);
             Key::State { id, function_type, name: utf8(reader.rest())? }
+        }
+        SPACE_ENTRY => {
+            let (id, function_type) = (u16_str(&mut reader)?, u16_str(&mut reader)?);
+            Key::Entry { id, function_type, name: u16_str(&mut reader)?, entry: reader.rest() }
+        }
+        SPACE_CLEARED => {
+            let (id, function_type) = (u16_str(&mut reader)?, u16_str(&mut reader)?);
+            Key::Cleared { id, function_type, name: u16_str(&mut reader)?, prefix: reader.rest() }
         }
         SPACE_PENDING => {
             let (id, function_type) = (u16_str(&mut reader)?, u16_str(&mut reader)?);

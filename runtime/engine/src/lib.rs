@@ -1,8 +1,9 @@
 //! The engine: a pure state machine. Events in, actions out.
 //!
 //! In the order of a message's journey: [`Event`] → `accept` (mailboxes) → `schedule` (load, invoke) →
-//! `finish` (effects; `failure`, `dead` when there are none) → `channels`, `timers`, `egress` → `seal` (one
-//! atomic commit) → `release` (what may leave at which moment). `recovery` brings back what a crash left;
+//! `finish` (effects; `entries` for those of tables and buffers, `cleared` deletes what they gave up;
+//! `failure`, `dead` when there are no effects) → `channels`, `timers`, `egress` → `seal` (one atomic
+//! commit) → `release` (what may leave at which moment). `recovery` brings back what a crash left;
 //! `ownership` is about partitions that change hands; `sleep` gives memory back.
 //!
 //! Invariants:
@@ -29,8 +30,10 @@ mod activations;
 #[cfg(not(feature = "breakages"))]
 mod breakage;
 mod channels;
+mod cleared;
 mod dead;
 mod egress;
+mod entries;
 mod failure;
 mod finish;
 mod ownership;

@@ -28,6 +28,7 @@ impl Shard {
             self.searching -= 1;
             self.searches.retain(|other| *other != partition);
         }
+        self.cleanings.retain(|other| *other != partition);
         let unconfirmed: usize = part.egress.values().map(|queue| queue.unconfirmed.len()).sum();
         self.stats.egress_unconfirmed -= unconfirmed as u64;
         self.stats.dead_letters -= part.dead.count;
@@ -89,10 +90,12 @@ fn names(action: &Action, partition: Partition) -> bool {
         Action::Get { purpose: GetFor::Tokens { partition: of, .. }, .. } => *of == partition,
         Action::Scan { purpose, .. } => match purpose {
             ScanFor::Recovery { partition: of }
+            | ScanFor::Cleared { partition: of }
+            | ScanFor::ClearedEntries { partition: of, .. }
             | ScanFor::Timers { partition: of }
             | ScanFor::Outbox { partition: of, .. }
             | ScanFor::Egress { partition: of, .. } => *of == partition,
-            ScanFor::Mail { .. } => false,
+            ScanFor::Mail { .. } | ScanFor::Entries { .. } => false,
         },
         Action::Frame(frame) => frame.from == partition,
         Action::Egress(out) => out.partition == partition,
@@ -104,8 +107,9 @@ fn names(action: &Action, partition: Partition) -> bool {
 fn is_of(action: &Action, slots: &[u32]) -> bool {
     match action {
         Action::Invoke { id, .. }
-        | Action::Get { purpose: GetFor::State { id, .. }, .. }
-        | Action::Scan { purpose: ScanFor::Mail { id }, .. } => {
+        | Action::Rows { id, .. }
+        | Action::Get { purpose: GetFor::State { id, .. } | GetFor::Entry { id, .. }, .. }
+        | Action::Scan { purpose: ScanFor::Mail { id } | ScanFor::Entries { id, .. }, .. } => {
             slots.binary_search(&id.slot).is_ok()
         }
         _ => false,

@@ -32,6 +32,7 @@ pub(crate) struct PartitionState {
     pub(crate) timers: Timers,
     pub(crate) recovery: Recovery,
     pub(crate) dead: Dead,
+    pub(crate) cleaning: Cleaning,
 }
 
 impl PartitionState {
@@ -49,6 +50,7 @@ impl PartitionState {
             timers: Timers::default(),
             recovery: Recovery::default(),
             dead: Dead::default(),
+            cleaning: Cleaning::default(),
         }
     }
 
@@ -72,6 +74,17 @@ pub(crate) struct Recovery {
     pub(crate) aside: Option<Span>,
     /// The commit that holds the last message put aside.
     pub(crate) commit: u64,
+}
+
+/// The deleting of entries that tables and buffers have given up.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Cleaning {
+    /// A step is planned or under way.
+    pub(crate) is_busy: bool,
+    /// The last commit that gives something up or deletes of it: a read has to see it.
+    pub(crate) commit: u64,
+    /// Something was given up since the last look at what there is.
+    pub(crate) has_new: bool,
 }
 
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]

@@ -1,4 +1,4 @@
-//! The values of durable records: messages, states, marks, heads, delayed messages, egress entries.
+//! The values of durable records: messages, states, entries, marks, heads, delayed messages, egress entries.
 //! The first byte of each is its version or kind.
 
 use bytes::Bytes;
@@ -130,6 +130,20 @@ pub(crate) fn get_state(bytes: &[u8]) -> Result<StoredState<'_>, DecodeError> {
     let expires_at_ms = reader.varint("expiry")?;
     let typename = reader.str("typename")?;
     Ok(StoredState { expires_at_ms, typename, value: reader.rest() })
+}
+
+/// An entry of a table or buffer; its type is that of the state.
+pub(crate) fn put_entry(out: &mut Vec<u8>, expires_at_ms: u64, value: &[u8]) {
+    out.push(VERSION);
+    put_varint(out, expires_at_ms);
+    out.extend_from_slice(value);
+}
+
+/// When an entry expires (0: never), and its value.
+pub(crate) fn get_entry(bytes: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
+    let mut reader = Reader::new(bytes);
+    version(&mut reader)?;
+    Ok((reader.varint("expiry")?, reader.rest()))
 }
 
 /// A row of two or three numbers: marks and heads.

@@ -123,6 +123,7 @@ impl Shard {
                 self.load_egress(partition, &outbox);
             }
             self.load_timers(partition);
+            self.look_for_cleared(partition);
             if self.part(partition).recovery.step == SearchStep::Opened {
                 self.queue_search(partition);
             }

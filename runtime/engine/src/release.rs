@@ -63,6 +63,8 @@ impl Shard {
             }
             match self.scopes[index].awaiting.pop_front() {
                 Some((_, Awaiting::Mail(id))) => self.resume(id),
+                Some((_, Awaiting::Read(id, read))) => self.read(id, read),
+                Some((_, Awaiting::Cleared(partition))) => self.cleanings.push_back(partition),
                 Some((_, Awaiting::Timers(partition))) => self.scan_timers(partition),
                 Some((_, Awaiting::Recovery(partition))) => self.search(partition),
                 Some((_, Awaiting::Egress(partition, outbox))) => {

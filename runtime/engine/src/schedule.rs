@@ -267,8 +267,8 @@ impl Shard {
                 *cell = Cell { is_dirty: is_noted, ..Cell::default() };
                 is_dirty |= is_noted;
             }
-            if let (Expiration::AfterInvoke(ttl_ms), true) = (spec.expiration, cell.value.is_some())
-            {
+            let expiration = spec.value_expiration();
+            if let (Expiration::AfterInvoke(ttl_ms), true) = (expiration, cell.value.is_some()) {
                 cell.expires_at_ms = time_ms.saturating_add(ttl_ms);
                 cell.is_dirty = true;
                 is_dirty = true;
@@ -284,7 +284,7 @@ impl Shard {
         }
         self.in_flight += 1;
         self.stats.invocations += 1;
-        let invocation = Invocation { target, specs, state, messages };
+        let invocation = Invocation { target, specs, state, messages, entries: None };
         self.actions.push(Action::Invoke { id, invocation });
     }
 

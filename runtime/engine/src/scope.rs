@@ -4,7 +4,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use dormouse_protocol::Partition;
+use dormouse_protocol::{EntryRead, Partition};
 
 use crate::action::Action;
 use crate::channel::Frame;
@@ -62,6 +62,8 @@ pub(crate) struct Sealed {
 #[derive(Debug)]
 pub(crate) enum Awaiting {
     Mail(InvocationId),
+    Read(InvocationId, EntryRead),
+    Cleared(Partition),
     Egress(Partition, Arc<str>),
     Timers(Partition),
     Recovery(Partition),

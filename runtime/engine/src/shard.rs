@@ -87,6 +87,8 @@ pub struct Shard {
     /// Partitions with pending messages to look for, and those among them that wait for room.
     pub(crate) searching: usize,
     pub(crate) searches: VecDeque<Partition>,
+    /// Partitions in which entries that were given up can be deleted.
+    pub(crate) cleanings: VecDeque<Partition>,
     /// Blocked activations, by when they are tried again.
     pub(crate) retries: BTreeSet<(u64, u32, u32)>,
     /// Partitions, by when their next delayed message is due.
@@ -122,6 +124,7 @@ impl Shard {
             recovering: 0,
             searching: 0,
             searches: VecDeque::new(),
+            cleanings: VecDeque::new(),
             retries: BTreeSet::new(),
             due: BTreeSet::new(),
             handshake_gates: VecDeque::new(),
@@ -139,6 +142,7 @@ impl Shard {
         match event {
             Event::Submit { message, token } => self.submit(message, token),
             Event::Done { id, result } => self.done(id, result),
+            Event::Read { id, read } => self.read(id, read),
             Event::Frame(frame) => self.frame(frame),
             Event::Appended { scope, number } => self.appended(scope, number),
             Event::Durable { scope, number } => self.durable(scope, number),
@@ -148,6 +152,7 @@ impl Shard {
             Event::Got { purpose, values } => {
                 let got = match purpose {
                     GetFor::State { id, first } => self.state_loaded(id, first, &values),
+                    GetFor::Entry { id, spec, key } => self.entry_read(id, spec, key, &values),
                     GetFor::Tokens { partition, rows, upto } => {
                         self.tokens_loaded(partition, &rows, upto, &values)
                     }
@@ -157,6 +162,12 @@ impl Shard {
             Event::Scanned { purpose, rows, more } => {
                 let scanned = match purpose {
                     ScanFor::Mail { id } => self.mail_loaded(id, &rows, more),
+                    ScanFor::Entries { id, spec } => self.page_read(id, spec, &rows, more),
+                    ScanFor::Cleared { partition } => self.cleared_found(partition, &rows),
+                    ScanFor::ClearedEntries { partition, note } => {
+                        self.delete_cleared(partition, note, &rows, more);
+                        Ok(())
+                    }
                     ScanFor::Recovery { partition } => {
                         self.recovery_scanned(partition, &rows, more)
                     }

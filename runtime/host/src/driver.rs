@@ -3,6 +3,7 @@
 
 mod agenda;
 mod budget;
+mod calls;
 pub(crate) mod functions;
 pub(crate) mod gate;
 pub(crate) mod inbox;
@@ -16,7 +17,6 @@ use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
 use std::sync::Arc;
-use std::task::Poll;
 use std::time::{Duration, Instant};
 
 use dormouse_engine::{
@@ -31,6 +31,7 @@ use rustc_hash::FxHashMap;
 use crate::clock::Clock;
 use crate::driver::agenda::Agenda;
 use crate::driver::budget::Budget;
+use crate::driver::calls::Calls;
 use crate::driver::functions::{FunctionTable, SharedTable};
 use crate::driver::inbox::{Acknowledge, Incoming, Local};
 use crate::driver::lane::LaneState;
@@ -67,6 +68,8 @@ pub(crate) struct Driver {
     next_token: u64,
     /// Invocations that wait to be started.
     agenda: Agenda<(InvocationId, Invocation)>,
+    /// Invocations that read entries.
+    calls: Calls,
     /// Frames for each shard, sent at the end of the turn.
     frames: Vec<Vec<Frame>>,
     egress: Vec<dormouse_engine::EgressOut>,
@@ -110,6 +113,7 @@ impl Driver {
             acknowledges: FxHashMap::default(),
             next_token: 0,
             agenda: Agenda::default(),
+            calls: Calls::default(),
             frames: (0..process.shards()).map(|_| Vec::new()).collect(),
             egress: Vec::new(),
             gets: Vec::new(),
@@ -173,7 +177,9 @@ impl Driver {
     /// everything that came in together.
     async fn wait(&mut self) {
         let may_start = self.stops_at.is_none() && !self.store.is_saturated();
-        let has_work = (!self.agenda.is_empty() && may_start)
+        let may_go_on = !self.agenda.is_empty() || self.shard.has_cleaning();
+        let has_work = (may_go_on && may_start)
+            || self.calls.has_answers()
             || self.shard.has_actions()
             || !self.lane.queue.borrow().is_empty();
         if has_work {
@@ -201,7 +207,11 @@ impl Driver {
         self.take_local()?;
         let may_start = self.stops_at.is_none() && !self.store.is_saturated();
         let mut budget = if may_start { Budget::of_turn() } else { Budget::none() };
+        if may_start {
+            self.shard.clean();
+        }
         self.act()?;
+        self.answer_reads()?;
         self.invoke_planned(&mut budget)?;
         if self.is_seal_due() {
             self.sealed_at = Instant::now();
@@ -275,9 +285,11 @@ impl Driver {
             match local {
                 Local::Submit { message, acknowledge } => self.submit(message, acknowledge),
                 Local::Done { id, result, nanos } => {
+                    self.calls.end(id);
                     self.metrics.work.invocation_nanos.record(nanos);
                     self.shard.handle(Event::Done { id, result });
                 }
+                Local::Read { id, read } => self.shard.handle(Event::Read { id, read }),
                 Local::Got { purposes, values } => self.got(purposes, values)?,
                 Local::Scanned { purpose, result } => self.scanned(purpose, result)?,
             }
@@ -322,6 +334,7 @@ impl Driver {
     fn do_action(&mut self, action: Action) -> Result<(), String> {
         match action {
             Action::Invoke { id, invocation } => self.agenda.add(id.slot, (id, invocation)),
+            Action::Rows { id, page } => self.calls.add(id, page),
             Action::Append { scope, commit } => self.append(scope, &commit)?,
             Action::Get { purpose, keys } => self.gets.push((purpose, keys)),
             Action::Scan { purpose, range } => self.start_scan(purpose, range)?,
@@ -347,22 +360,6 @@ impl Driver {
             Action::Halt(reason) => return Err(reason),
         }
         Ok(())
-    }
-
-    fn invoke(&mut self, id: InvocationId, invocation: Invocation) {
-        let function_type = invocation.target.function_type;
-        let mut future = self.table.0.borrow_mut().invoke(invocation);
-        match functions::poll_once(&mut future) {
-            Poll::Ready(answer) => {
-                drop(future);
-                let result = self.table.0.borrow_mut().check(function_type, answer);
-                self.shard.handle(Event::Done { id, result });
-            }
-            Poll::Pending => {
-                let (lane, table) = (self.lane.clone(), self.table.clone());
-                functions::spawn(lane, table, id, function_type, future);
-            }
-        }
     }
 
     fn append(&mut self, scope: u32, commit: &Commit) -> Result<(), String> {

@@ -57,6 +57,7 @@ pub fn specs(ttl_ms: u64) -> Vec<StateSpec> {
         name: name.into(),
         typename: format!("sim/{name}").into(),
         expiration,
+        has_entries: false,
     };
     vec![
         spec(LEDGER, Expiration::Never),

@@ -3,7 +3,7 @@
 use std::sync::Arc;
 
 use dormouse_protocol::{FunctionType, ParseTypeNameError, StateSpec};
-use dormouse_sdk::{FunctionDescriptor, registered_functions};
+use dormouse_sdk::{FunctionDescriptor, StateKind, registered_functions};
 use rustc_hash::FxHashMap;
 
 /// Functions to be served.
@@ -35,6 +35,19 @@ pub enum ServeError {
         name: String,
         /// The names that could be.
         linked: String,
+    },
+    /// A function with a state that only in-process functions can have.
+    #[error(
+        "function `{function}` cannot be served: its state `{state}` is a {what}, and only functions \
+         that are linked into the runtime's own process can have tables and buffers"
+    )]
+    InProcessOnly {
+        /// The function's name.
+        function: &'static str,
+        /// The state's name.
+        state: &'static str,
+        /// Table or buffer.
+        what: &'static str,
     },
     /// A function's name is no type name.
     #[error(transparent)]
@@ -72,6 +85,7 @@ impl Functions {
     fn of(functions: Vec<&'static FunctionDescriptor>) -> Result<Self, ServeError> {
         let mut by_type = FxHashMap::default();
         for function in functions {
+            refuse_entries(function)?;
             let served = Served { function, specs: function.specs().into() };
             if by_type.insert(function.function_type()?, served).is_some() {
                 return Err(ServeError::Duplicate(function.name));
@@ -91,4 +105,17 @@ impl Functions {
         names.sort_unstable();
         names
     }
+}
+
+fn refuse_entries(function: &FunctionDescriptor) -> Result<(), ServeError> {
+    for state in function.states {
+        let what = match state.kind {
+            StateKind::Value => continue,
+            StateKind::Table { .. } => "table",
+            StateKind::Buffer => "buffer",
+        };
+        let (function, state) = (function.name, state.name);
+        return Err(ServeError::InProcessOnly { function, state, what });
+    }
+    Ok(())
 }

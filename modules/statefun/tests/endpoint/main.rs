@@ -58,6 +58,7 @@ fn bob(size: usize) -> Invocation {
             caller: None,
             value: TypedValue::new("io.statefun.types/string", value),
         })],
+        entries: None,
     }
 }
 

@@ -96,7 +96,8 @@ impl Catalog for Functions {
 }
 
 pub(crate) fn spec(name: &str, expiration: Expiration) -> StateSpec {
-    StateSpec { name: name.into(), typename: "t/int".into(), expiration }
+    let (name, typename) = (name.into(), "t/int".into());
+    StateSpec { name, typename, expiration, has_entries: false }
 }
 
 /// `count/a` is instance `a` of `t/count`.

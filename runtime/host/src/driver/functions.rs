@@ -10,7 +10,9 @@ use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use dormouse_engine::{Catalog, Completed, Declared, Fate, InvocationId};
-use dormouse_protocol::{Effects, FunctionType, ID_BYTES_MAX, Invocation, InvokeError, Response};
+use dormouse_protocol::{
+    Effects, EntryReader, FunctionType, ID_BYTES_MAX, Invocation, InvokeError, Response,
+};
 use dormouse_sdk::function::{Function, InvokeFuture};
 use rustc_hash::FxHashMap;
 
@@ -42,6 +44,8 @@ pub(crate) struct FunctionTable {
 #[derive(Debug)]
 struct Entry {
     function: Result<Box<dyn Function>, InvokeError>,
+    /// Whether its invocations read entries of tables and buffers.
+    has_entries: bool,
     metrics: Arc<FunctionMetrics>,
 }
 
@@ -79,7 +83,9 @@ impl FunctionTable {
             let provider = self.process.functions.provider(function_type)?;
             let function = provider.function(function_type);
             let metrics = self.metrics.function(function_type);
-            self.entries[index] = Some(Entry { function, metrics });
+            let specs = function.as_ref().ok().and_then(|function| function.specs());
+            let has_entries = specs.iter().flatten().any(|spec| spec.has_entries);
+            self.entries[index] = Some(Entry { function, has_entries, metrics });
         }
         self.entries[index].as_ref()
     }
@@ -97,20 +103,28 @@ impl FunctionTable {
         );
     }
 
-    /// Starts an invocation.
-    pub(crate) fn invoke(&mut self, invocation: Invocation) -> InvokeFuture {
+    /// Starts an invocation. One that may read entries has a reader.
+    pub(crate) fn invoke(
+        &mut self,
+        mut invocation: Invocation,
+    ) -> (InvokeFuture, Option<EntryReader>) {
         let function_type = invocation.target.function_type;
         let messages = invocation.messages.len() as u64;
         let Some(entry) = self.entry(function_type) else {
             let error = InvokeError::new(format!("no function is registered for {function_type}"));
-            return Box::pin(std::future::ready(Err(error)));
+            return (Box::pin(std::future::ready(Err(error))), None);
         };
         entry.metrics.invocations.add(1);
         entry.metrics.messages.add(messages);
-        match &entry.function {
-            Ok(function) => function.invoke(invocation),
+        let reader = entry.has_entries.then(EntryReader::default);
+        let future = match &entry.function {
+            Ok(function) => {
+                invocation.entries.clone_from(&reader);
+                function.invoke(invocation)
+            }
             Err(error) => Box::pin(std::future::ready(Err(error.clone()))),
-        }
+        };
+        (future, reader)
     }
 
     /// Checks what a function answered; what does not hold is its failure.
@@ -231,17 +245,36 @@ fn poll_caught(
     })
 }
 
-/// Goes on with an invocation that was not ready, as a task of the shard's thread.
-pub(crate) fn spawn(
-    lane: Rc<LaneState>,
-    table: SharedTable,
-    id: InvocationId,
-    function_type: FunctionType,
-    mut future: InvokeFuture,
-) {
+/// An invocation under way.
+pub(crate) struct Call {
+    pub(crate) id: InvocationId,
+    pub(crate) function_type: FunctionType,
+    pub(crate) future: InvokeFuture,
+    pub(crate) reader: Option<EntryReader>,
+}
+
+impl std::fmt::Debug for Call {
+    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+        let Self { id, function_type, .. } = self;
+        f.debug_struct("Call").field("id", id).field("function_type", function_type).finish()
+    }
+}
+
+/// Goes on with a call as a task of the shard's thread.
+pub(crate) fn spawn(lane: Rc<LaneState>, table: SharedTable, call: Call) {
+    let Call { id, function_type, mut future, reader } = call;
     let started = Instant::now();
     tokio::task::spawn_local(async move {
-        let answer = std::future::poll_fn(|context| poll_caught(future.as_mut(), context)).await;
+        let answer = std::future::poll_fn(|context| {
+            let polled = poll_caught(future.as_mut(), context);
+            if polled.is_pending()
+                && let Some(read) = reader.as_ref().and_then(EntryReader::take)
+            {
+                lane.push(Local::Read { id, read });
+            }
+            polled
+        })
+        .await;
         drop(future);
         let result = table.0.borrow_mut().check(function_type, answer);
         let nanos = started.elapsed().as_nanos() as u64;

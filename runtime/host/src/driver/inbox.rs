@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use dormouse_engine::{Completed, Frame, GetFor, InvocationId, ScanFor};
-use dormouse_protocol::{InvokeError, Message, Partition, TypedValue};
+use dormouse_protocol::{EntryRead, InvokeError, Message, Partition, TypedValue};
 use dormouse_sdk::ingress::SubmitError;
 use dormouse_store::{Rows, StoreError};
 use tokio::sync::{Notify, oneshot};
@@ -46,6 +46,7 @@ pub(crate) enum Incoming {
 pub(crate) enum Local {
     Submit { message: Message, acknowledge: Acknowledge },
     Done { id: InvocationId, result: Result<Completed, InvokeError>, nanos: u64 },
+    Read { id: InvocationId, read: EntryRead },
     Got { purposes: Vec<(GetFor, usize)>, values: Result<Vec<Option<bytes::Bytes>>, StoreError> },
     Scanned { purpose: ScanFor, result: Result<(Rows, bool), StoreError> },
 }
