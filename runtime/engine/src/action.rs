@@ -99,7 +99,7 @@ pub enum ScanFor {
     /// What a partition has given up of tables and buffers.
     Cleared { partition: Partition },
     /// The entries that were given up by the note with this key.
-    ClearedEntries { partition: Partition, note: Vec<u8> },
+    ClearedEntries { partition: Partition, note: Bytes },
     /// The addresses of a partition that have pending messages.
     Recovery { partition: Partition },
     /// Delayed messages beyond those in memory.

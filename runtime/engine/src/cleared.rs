@@ -83,7 +83,7 @@ impl Shard {
         let rows_max = CLEARED_ROWS_PER_STEP.min(self.config.limits.scan_rows_max);
         let bytes_max = self.config.limits.scan_bytes_max;
         let range = ScanRange { from, to, rows_max, bytes_max };
-        let purpose = ScanFor::ClearedEntries { partition, note: note.to_vec() };
+        let purpose = ScanFor::ClearedEntries { partition, note: note.clone() };
         self.actions.push(Action::Scan { purpose, range });
         Ok(())
     }
@@ -91,7 +91,7 @@ impl Shard {
     pub(crate) fn delete_cleared(
         &mut self,
         partition: Partition,
-        note: Vec<u8>,
+        note: &Bytes,
         rows: &[(Bytes, Bytes)],
         more: bool,
     ) {
@@ -101,7 +101,8 @@ impl Shard {
             self.delete(partition);
         }
         if !more {
-            self.key = note;
+            self.key.clear();
+            self.key.extend_from_slice(note);
             self.delete(partition);
         }
         let commit = self.scope(partition).number;

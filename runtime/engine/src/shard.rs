@@ -165,7 +165,7 @@ impl Shard {
                     ScanFor::Entries { id, spec } => self.page_read(id, spec, &rows, more),
                     ScanFor::Cleared { partition } => self.cleared_found(partition, &rows),
                     ScanFor::ClearedEntries { partition, note } => {
-                        self.delete_cleared(partition, note, &rows, more);
+                        self.delete_cleared(partition, &note, &rows, more);
                         Ok(())
                     }
                     ScanFor::Recovery { partition } => {

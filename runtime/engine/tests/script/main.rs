@@ -3,6 +3,7 @@
 
 mod arriving;
 mod bounds;
+mod entries;
 mod failing;
 mod leaving;
 mod owners;

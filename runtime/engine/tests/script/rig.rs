@@ -10,8 +10,9 @@ use dormouse_engine::{
     Limits, Op, Opened, Redeem, ScanFor, Scoping, Shard, ShardConfig, SubmitToken, keys,
 };
 use dormouse_protocol::{
-    Address, Delayed, Effects, EgressRecord, Expiration, FailurePolicy, FunctionType, Invocation,
-    InvokeError, Message, Partition, StateMutation, StateSpec, Then, TypeName, TypedValue,
+    Address, ClearedEntries, Delayed, Effects, EgressRecord, EntryChange, EntryRead, Expiration,
+    FailurePolicy, FunctionType, Invocation, InvokeError, Message, Partition, StateMutation,
+    StateSpec, Then, TypeName, TypedValue, Which,
 };
 
 pub(crate) struct Rig {
@@ -65,8 +66,9 @@ impl Default for Setup {
     }
 }
 
-/// Functions `t/count` and `t/brief` with a state, `t/learn` that has to be asked; `t/dead`, `t/drop` and
-/// `t/slow` with failure policies; `t/nobody` is not served.
+/// Functions `t/count` and `t/brief` with a state, `t/table`, `t/written` and `t/used` with a table,
+/// whose entries stay or expire; `t/learn` that has to be asked; `t/dead`, `t/drop` and `t/slow` with
+/// failure policies; `t/nobody` is not served.
 #[derive(Debug)]
 struct Functions;
 
@@ -77,6 +79,11 @@ impl Catalog for Functions {
             "brief" => {
                 Declared::Served { specs: Some(vec![spec("n", Expiration::AfterWrite(50))]) }
             }
+            "table" => Declared::Served { specs: Some(vec![entries(Expiration::Never)]) },
+            "written" => {
+                Declared::Served { specs: Some(vec![entries(Expiration::AfterWrite(50))]) }
+            }
+            "used" => Declared::Served { specs: Some(vec![entries(Expiration::AfterInvoke(50))]) },
             "learn" => Declared::Served { specs: None },
             "typed" => Declared::Served { specs: Some(vec![spec("n", Expiration::Never)]) },
             "dead" | "drop" | "slow" => Declared::Served { specs: Some(Vec::new()) },
@@ -100,6 +107,10 @@ pub(crate) fn spec(name: &str, expiration: Expiration) -> StateSpec {
     StateSpec { name, typename, expiration, has_entries: false }
 }
 
+fn entries(expiration: Expiration) -> StateSpec {
+    StateSpec { has_entries: true, ..spec("e", expiration) }
+}
+
 /// `count/a` is instance `a` of `t/count`.
 pub(crate) fn address(text: &str) -> Address {
     let (name, id) = text.split_once('/').expect("name/id");
@@ -114,7 +125,8 @@ pub(crate) fn value(text: &str) -> TypedValue {
     TypedValue::new("t/text", Bytes::copy_from_slice(text.as_bytes()))
 }
 
-/// Effects in words: `send`, `delay`, `cancel`, `out` (egress), `set` and `clear` (state 0).
+/// Effects in words: `send`, `delay`, `cancel`, `out` (egress), `set` (state 0); `put`, `remove` and
+/// `clear` for its entries.
 #[derive(Default)]
 pub(crate) struct Answer(Effects);
 
@@ -154,6 +166,30 @@ impl Answer {
     pub(crate) fn set(mut self, text: &str) -> Self {
         let value = Some(Bytes::copy_from_slice(text.as_bytes()));
         self.0.state.push(StateMutation { spec: 0, value });
+        self
+    }
+}
+
+impl Answer {
+    pub(crate) fn put(self, key: &str, text: &str) -> Self {
+        self.change(key, Some(Bytes::copy_from_slice(text.as_bytes())))
+    }
+
+    pub(crate) fn remove(self, key: &str) -> Self {
+        self.change(key, None)
+    }
+
+    pub(crate) fn clear(mut self, prefix: &str) -> Self {
+        let prefix = Bytes::copy_from_slice(prefix.as_bytes());
+        let entries = self.0.entries.get_or_insert_default();
+        entries.cleared.push(ClearedEntries { spec: 0, prefix });
+        self
+    }
+
+    fn change(mut self, key: &str, value: Option<Bytes>) -> Self {
+        let key = Bytes::copy_from_slice(key.as_bytes());
+        let entries = self.0.entries.get_or_insert_default();
+        entries.changes.push(EntryChange { spec: 0, key, value });
         self
     }
 }
@@ -240,6 +276,30 @@ impl Rig {
     pub(crate) fn done(&mut self, answer: Answer) {
         let outboxes = answer.0.egress.iter().map(|_| "out".into()).collect();
         self.end(Ok(Completed::Effects { effects: answer.0, outboxes }));
+    }
+
+    /// The call that waits longest asks for an entry.
+    pub(crate) fn asks_entry(&mut self, key: &str) {
+        let which = Which::One(Bytes::copy_from_slice(key.as_bytes()));
+        self.asks_for(which);
+    }
+
+    /// It asks for entries in a range.
+    pub(crate) fn asks_page(&mut self, from: &str, to: &str, rows_max: usize) {
+        let bytes = |text: &str| Bytes::copy_from_slice(text.as_bytes());
+        self.asks_for(Which::Page { from: bytes(from), to: bytes(to), rows_max });
+    }
+
+    fn asks_for(&mut self, which: Which) {
+        let (id, _) = self.calls.front().expect("a call waits");
+        let id = *id;
+        self.handle(Event::Read { id, read: EntryRead { spec: 0, which } });
+    }
+
+    /// A step of deleting what was given up.
+    pub(crate) fn clean(&mut self) {
+        self.shard.clean();
+        self.take();
     }
 
     /// Answers by a message to this address alone.
@@ -388,6 +448,14 @@ fn describe(action: &Action) -> String {
             let messages = texts(invocation.messages.iter().map(AsRef::as_ref));
             format!("call {} with [{messages}] state {state:?}", short(&invocation.target))
         }
+        Action::Rows { page, .. } => {
+            let rows = page.rows.iter().map(|(key, value)| {
+                format!("{}={}", key.escape_ascii(), String::from_utf8_lossy(value))
+            });
+            let rows: Vec<_> = rows.collect();
+            let next = page.next.as_ref().map(|next| next.escape_ascii().to_string());
+            format!("rows [{}] next {next:?}", rows.join(" "))
+        }
         Action::Append { commit, .. } => {
             let ops: Vec<_> = commit.ops.iter().map(describe_op).collect();
             format!("commit {}: {}", commit.number, ops.join(" "))
@@ -422,6 +490,12 @@ fn describe_op(op: Op<'_>) -> String {
         keys::Key::OutboxHead { receiver } => format!("head({receiver})"),
         keys::Key::EgressHead { outbox } => format!("head({outbox})"),
         keys::Key::State { id, name, .. } => format!("state({id}.{name})"),
+        keys::Key::Entry { id, name, entry, .. } => {
+            format!("entry({id}.{name} {})", entry.escape_ascii())
+        }
+        keys::Key::Cleared { id, name, prefix, .. } => {
+            format!("cleared({id}.{name} {})", prefix.escape_ascii())
+        }
         keys::Key::Pending { id, arrival, .. } => format!("pending({id} {arrival})"),
         keys::Key::Due { due_ms, arrival } => format!("due({due_ms} {arrival})"),
         keys::Key::Token { id, token } => format!("token({id} {token})"),

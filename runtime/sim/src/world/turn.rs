@@ -21,6 +21,7 @@ impl World {
         slot.now_ms = slot.now_ms.max(clock_ms);
         self.latest_ms = self.latest_ms.max(slot.now_ms);
         slot.shard.advance(clock_ms);
+        slot.shard.clean();
         let waiting = self.slots[shard].inbox.len();
         let taken = if self.rng.chance(700) { waiting } else { self.rng.index(waiting + 1) };
         for _ in 0..taken {
