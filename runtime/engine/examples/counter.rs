@@ -31,6 +31,7 @@ impl Catalog for OneCounter {
             name: "count".into(),
             typename: "io.statefun.types/long".into(),
             expiration: Expiration::Never,
+            has_entries: false,
         };
         Declared::Served { specs: Some(vec![spec]) }
     }

@@ -45,6 +45,7 @@ static SPECS: LazyLock<Arc<[StateSpec]>> = LazyLock::new(|| {
         name: name.into(),
         typename: types::STRING.into(),
         expiration,
+        has_entries: false,
     };
     Arc::from([spec("a", Expiration::Never), spec("b", Expiration::AfterWrite(7))])
 });

@@ -145,7 +145,7 @@ fn an_entry_expires_so_long_after_its_own_last_write() {
             scan Entries { id: InvocationId { slot: 0, generation: 5 }, spec: 0 }
             rows [b=new] next None
             -- what was seen to be gone is deleted, also if the function fails
-            blocked written/x (1) for 103 ms: no
+            blocked written/x (1) for 109 ms: no
             commit 3: -entry(x.e a) -entry(x.e c) +pending(x 3)
         "#]],
     );
