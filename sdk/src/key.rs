@@ -18,19 +18,19 @@ pub trait TableKey: Sized + Send + Sync + 'static {
 }
 
 /// A key to look for: a reference to it, or a `&str` where keys are `String`s.
-pub trait AsKey<K> {
+pub trait IntoKey<K> {
     /// The key's bytes.
-    fn as_key(&self) -> Bytes;
+    fn into_key(self) -> Bytes;
 }
 
-impl<K: TableKey> AsKey<K> for &K {
-    fn as_key(&self) -> Bytes {
+impl<K: TableKey> IntoKey<K> for &K {
+    fn into_key(self) -> Bytes {
         self.encode_key()
     }
 }
 
-impl AsKey<String> for &str {
-    fn as_key(&self) -> Bytes {
+impl IntoKey<String> for &str {
+    fn into_key(self) -> Bytes {
         Bytes::copy_from_slice(self.as_bytes())
     }
 }
@@ -128,7 +128,7 @@ mod tests {
         assert_eq!(back, numbers);
         assert!([0_u32, 1, 256, u32::MAX].map(|key| key.encode_key()).is_sorted());
         assert_eq!(String::decode_key(&"é".to_owned().encode_key()).unwrap(), "é");
-        assert_eq!(AsKey::<String>::as_key(&"é"), "é".to_owned().encode_key());
+        assert_eq!(IntoKey::<String>::into_key("é"), "é".to_owned().encode_key());
         assert_eq!(Vec::<u8>::decode_key(&vec![0, 255].encode_key()).unwrap(), [0, 255]);
     }
 

@@ -35,7 +35,7 @@ pub use cells::StateError;
 pub use context::{Context, FunctionName, IntoAddress, SendError};
 pub use dormouse_protocol as protocol;
 pub use error::{BoxError, FunctionError};
-pub use key::{AsKey, TableKey};
+pub use key::{IntoKey, TableKey};
 pub use message::{FromMessage, Message};
 pub use registry::{FunctionDescriptor, registered_functions};
 pub use state::{State, StateDeclaration, StateKind};

@@ -32,7 +32,7 @@ use dormouse_protocol::entries::PAGE_ROWS_MAX;
 use crate::cells::StateError;
 use crate::context::Context;
 use crate::entries::{Asked, Rows};
-use crate::key::{AsKey, TableKey};
+use crate::key::{IntoKey, TableKey};
 use crate::state::{StateDeclaration, StateKind, milliseconds};
 use crate::value::ValueType;
 
@@ -114,22 +114,22 @@ impl<K: TableKey, V: ValueType> Table<K, V> {
 
 impl<K: TableKey, V: ValueType> TableEntries<'_, K, V> {
     /// The value of a key; `None` when it was never inserted, was removed or has expired.
-    pub async fn get(&mut self, key: impl AsKey<K>) -> Result<Option<V>, StateError> {
-        let key = key.as_key();
+    pub async fn get(&mut self, key: impl IntoKey<K>) -> Result<Option<V>, StateError> {
+        let key = key.into_key();
         let value = self.context.entries.get(&self.asked, &key).await?;
         value.map(|value| self.asked.read(&key, &value)).transpose()
     }
 
     /// Gives a key a value.
-    pub fn insert(&mut self, key: impl AsKey<K>, value: &V) -> Result<(), StateError> {
-        let key = key.as_key();
+    pub fn insert(&mut self, key: impl IntoKey<K>, value: &V) -> Result<(), StateError> {
+        let key = key.into_key();
         let value = self.asked.write(&key, value)?;
         self.rows()?.put(&key, Some(value))
     }
 
     /// Takes a key and its value away. It need not be there.
-    pub fn remove(&mut self, key: impl AsKey<K>) -> Result<(), StateError> {
-        self.rows()?.put(&key.as_key(), None)
+    pub fn remove(&mut self, key: impl IntoKey<K>) -> Result<(), StateError> {
+        self.rows()?.put(&key.into_key(), None)
     }
 
     /// Takes all entries away, however many there are: at once for the function, and step by step in the
