@@ -1,6 +1,7 @@
 //! A YAML document as written: nodes that know their line, and readers which report everything that
 //! is wrong at once instead of stopping at the first mistake.
 
+pub mod failure;
 pub mod values;
 
 use std::fmt;

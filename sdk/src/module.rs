@@ -2,7 +2,7 @@
 
 use std::sync::Arc;
 
-use dormouse_protocol::TypeName;
+use dormouse_protocol::{FailurePolicy, TypeName};
 
 use crate::egress::Egress;
 use crate::function::FunctionProvider;
@@ -61,6 +61,8 @@ impl Component {
 pub struct Bindings {
     /// Function types and who serves them.
     pub functions: Vec<FunctionBinding>,
+    /// What becomes of messages that linked functions fail on.
+    pub failures: Vec<FailureBinding>,
     /// Where messages enter.
     pub ingresses: Vec<IngressBinding>,
     /// Where records leave.
@@ -87,6 +89,19 @@ pub struct FunctionBinding {
     pub provider: Arc<dyn FunctionProvider>,
     /// For people: where it is served, e.g. the URL template.
     pub served_at: String,
+    /// What becomes of messages that they fail on.
+    pub failure: FailurePolicy,
+}
+
+/// What becomes of messages that functions linked into the binary fail on.
+#[derive(Clone, Debug)]
+pub struct FailureBinding {
+    /// Where it stands.
+    pub span: Span,
+    /// The functions that it is for; an exact one wins over a namespace.
+    pub target: FunctionTarget,
+    /// What becomes of the messages.
+    pub failure: FailurePolicy,
 }
 
 /// An ingress and its id.

@@ -2,8 +2,8 @@
 
 use std::sync::Arc;
 
-use dormouse_protocol::TypeName;
-use dormouse_sdk::manifest::{Diagnostics, Fields, Node, values};
+use dormouse_protocol::{FailurePolicy, TypeName};
+use dormouse_sdk::manifest::{Diagnostics, Fields, Node, failure, values};
 use dormouse_sdk::module::{Binder, Bindings, Component, FunctionBinding, FunctionTarget};
 
 use crate::function::EndpointProvider;
@@ -67,9 +67,14 @@ fn bind(
             values::integer(node, "maxNumBatchRequests", range, diagnostics)
         });
     let transport = read_transport(&mut fields, strict, diagnostics);
+    let call = transport.as_ref().map_or(Transport::default().call, |transport| transport.call);
+    let failure = match fields.optional("failure") {
+        None => Some(FailurePolicy::default()),
+        Some(node) => failure::failure(node, call, diagnostics),
+    };
     fields.finish(diagnostics);
-    let (Some(target), Some(template), Some(_), Some(transport)) =
-        (target, template, batch, transport)
+    let (Some(target), Some(template), Some(_), Some(transport), Some(failure)) =
+        (target, template, batch, transport, failure)
     else {
         return;
     };
@@ -78,6 +83,7 @@ fn bind(
         target,
         served_at: template.to_string(),
         provider: Arc::new(EndpointProvider::new(template, transport)),
+        failure,
     });
 }
 

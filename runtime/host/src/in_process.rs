@@ -1,11 +1,14 @@
 //! The kind `dormouse.functions.v1/in-process`: names functions that are linked into the binary.
 //! They are served with or without it; with it, a manifest that expects a function says so, and a
-//! binary that lacks it does not start.
+//! binary that lacks it does not start; and it says what becomes of messages that they fail on.
 
+use std::time::Duration;
+
+use dormouse_protocol::TypeName;
 use dormouse_protocol::partition::RESERVED_NAMESPACE_PREFIX;
 use dormouse_sdk::manifest::values::{mismatch, text};
-use dormouse_sdk::manifest::{Diagnostics, Fields, Node, list, nearest};
-use dormouse_sdk::module::{Binder, Bindings, Component};
+use dormouse_sdk::manifest::{Diagnostics, Fields, Node, failure, list, nearest};
+use dormouse_sdk::module::{Binder, Bindings, Component, FailureBinding, FunctionTarget};
 use dormouse_sdk::{register_binder, registered_functions};
 
 /// The kind's name.
@@ -19,38 +22,52 @@ register_binder!(Binder {
     bind,
 });
 
-fn bind(component: &Component, _: &mut Bindings, diagnostics: &mut Diagnostics) {
+/// How long a message is tried when `failure` does not say: as a remote function is called by default.
+const RETRY_TOTAL: Duration = Duration::from_secs(120);
+
+fn bind(component: &Component, bindings: &mut Bindings, diagnostics: &mut Diagnostics) {
     let strict = component.is_strict();
     let Some(mut fields) = Fields::of(&component.spec, "spec", strict, diagnostics) else {
         return;
     };
     let functions = fields.required("functions", EXPECTED, diagnostics);
+    let policy = fields
+        .optional("failure")
+        .and_then(|node| failure::failure(node, RETRY_TOTAL, diagnostics));
     fields.finish(diagnostics);
     let is_shown = |name: &&str| !name.starts_with(RESERVED_NAMESPACE_PREFIX);
     let linked: Vec<&str> =
         registered_functions().iter().map(|function| function.name).filter(is_shown).collect();
-    if let Some(functions) = functions {
-        check(functions, &linked, diagnostics);
+    let target = functions.and_then(|functions| check(functions, &linked, diagnostics));
+    if let (Some(target), Some(failure)) = (target, policy) {
+        bindings.failures.push(FailureBinding { span: component.span.clone(), target, failure });
     }
 }
 
-/// Reports a target that no linked function fits.
-fn check(functions: &Node, linked: &[&str], diagnostics: &mut Diagnostics) {
-    let Some(target) = text(functions, "functions", diagnostics) else {
-        return;
+/// The target; reports one that no linked function fits.
+fn check(
+    functions: &Node,
+    linked: &[&str],
+    diagnostics: &mut Diagnostics,
+) -> Option<FunctionTarget> {
+    let target = text(functions, "functions", diagnostics)?;
+    let parts = target.rsplit_once('/').filter(|(namespace, name)| {
+        !(namespace.contains('*') || name.is_empty() || (name.contains('*') && *name != "*"))
+    });
+    let Some((namespace, name)) = parts else {
+        mismatch(functions, "functions", EXPECTED, diagnostics);
+        return None;
     };
-    let Some((namespace, name)) = target.rsplit_once('/') else {
-        return mismatch(functions, "functions", EXPECTED, diagnostics);
-    };
-    if namespace.contains('*') || name.is_empty() || (name.contains('*') && name != "*") {
-        return mismatch(functions, "functions", EXPECTED, diagnostics);
-    }
     let fits = |linked: &&str| {
         let in_namespace = linked.rsplit_once('/').is_some_and(|(own, _)| own == namespace);
         if name == "*" { in_namespace } else { *linked == target }
     };
     if linked.iter().any(fits) {
-        return;
+        let namespace = namespace.to_owned();
+        return Some(match name {
+            "*" => FunctionTarget::Namespace(namespace),
+            name => FunctionTarget::Exact(TypeName { namespace, name: name.to_owned() }),
+        });
     }
     let hint = match nearest(target, linked) {
         Some(near) if name != "*" => format!("did you mean `{near}`?"),
@@ -59,4 +76,5 @@ fn check(functions: &Node, linked: &[&str], diagnostics: &mut Diagnostics) {
     };
     let message = format!("function `{target}` is not linked into this binary; {hint}");
     diagnostics.error(&functions.span, message);
+    None
 }

@@ -9,7 +9,8 @@ use std::collections::BTreeMap;
 use dormouse_protocol::TypeName;
 use dormouse_sdk::manifest::{self, Diagnostics, Span};
 use dormouse_sdk::module::{
-    Bindings, Component, EgressBinding, FunctionBinding, FunctionTarget, IngressBinding,
+    Bindings, Component, EgressBinding, FailureBinding, FunctionBinding, FunctionTarget,
+    IngressBinding,
 };
 
 use crate::manifest::Manifest;
@@ -33,7 +34,7 @@ pub fn resolve(manifest: &Manifest, linked: &Linked, diagnostics: &mut Diagnosti
         bind(component, linked, &mut bindings, diagnostics);
     }
     let mut plan = Plan {
-        functions: functions(bindings.functions, linked, diagnostics),
+        functions: functions(bindings.functions, bindings.failures, linked, diagnostics),
         ingresses: bindings.ingresses,
         egresses: bindings.egresses,
     };
@@ -70,6 +71,7 @@ fn bind(
 
 fn functions(
     bound: Vec<FunctionBinding>,
+    mut failures: Vec<FailureBinding>,
     linked: &Linked,
     diagnostics: &mut Diagnostics,
 ) -> Functions {
@@ -83,10 +85,23 @@ fn functions(
             target: target.clone(),
             served_at: binding.served_at,
             span: Some(binding.span.clone()),
+            failure: binding.failure,
         };
         if let Err(refused) = functions.add(&binding.target, binding.provider, served) {
             diagnostics.error(&binding.span, format!("function `{target}` {refused}"));
         }
+    }
+    // Those of single functions come last, and win.
+    failures.sort_by_key(|failure| matches!(failure.target, FunctionTarget::Exact(_)));
+    for (index, binding) in failures.iter().enumerate() {
+        let target = &binding.target;
+        if let Some(earlier) = failures[..index].iter().find(|other| other.target == *target) {
+            let (name, at) = (name_of(target), &earlier.span);
+            let message =
+                format!("`{name}` has a `failure` already at {at}; remove one of the two");
+            diagnostics.error(&binding.span, message);
+        }
+        functions.set_failure(target, binding.failure);
     }
     functions
 }

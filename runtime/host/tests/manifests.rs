@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use dormouse_host::manifest;
 use dormouse_host::plan::{Plan, resolve};
 use dormouse_host::registry::{Linked, LinkedFunction, linked};
-use dormouse_protocol::{FunctionType, InvokeError, TypeName, TypedValue};
+use dormouse_protocol::{FailurePolicy, FunctionType, InvokeError, TypeName, TypedValue};
 use dormouse_sdk::egress::{Egress, EgressEntry};
 use dormouse_sdk::function::{Function, FunctionProvider};
 use dormouse_sdk::ingress::{Ingress, Lane, LocalFuture, OpenError};
@@ -117,6 +117,7 @@ fn bind_endpoint(component: &Component, bindings: &mut Bindings, diagnostics: &m
         None => FunctionTarget::Exact(TypeName::parse(text).unwrap()),
     };
     bindings.functions.push(FunctionBinding {
+        failure: FailurePolicy::default(),
         span: component.span.clone(),
         target,
         provider: Arc::new(Named(text.to_owned())),

@@ -11,7 +11,7 @@ use std::time::Instant;
 
 use dormouse_engine::{Catalog, Completed, Declared, Fate, InvocationId};
 use dormouse_protocol::{
-    Effects, EntryReader, FunctionType, ID_BYTES_MAX, Invocation, InvokeError, Response,
+    Effects, EntryReader, FailurePolicy, FunctionType, ID_BYTES_MAX, Invocation, InvokeError, Response,
 };
 use dormouse_sdk::function::{Function, InvokeFuture};
 use rustc_hash::FxHashMap;
@@ -66,6 +66,10 @@ impl Catalog for SharedTable {
             }
             Some(_) => Declared::Served { specs: None },
         }
+    }
+
+    fn failure_policy(&mut self, function_type: FunctionType) -> FailurePolicy {
+        self.0.borrow().process.functions.failure(function_type)
     }
 }
 

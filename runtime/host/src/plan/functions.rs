@@ -4,7 +4,7 @@
 use std::sync::Arc;
 
 use dormouse_protocol::partition::RESERVED_NAMESPACE_PREFIX;
-use dormouse_protocol::{FunctionType, TypeName};
+use dormouse_protocol::{FailurePolicy, FunctionType, TypeName};
 use dormouse_sdk::function::FunctionProvider;
 use dormouse_sdk::manifest::Span;
 use dormouse_sdk::module::FunctionTarget;
@@ -28,6 +28,8 @@ pub struct Served {
     pub served_at: String,
     /// Where a manifest says so; `None` for a linked function.
     pub span: Option<Span>,
+    /// What becomes of messages that it fails on.
+    pub failure: FailurePolicy,
 }
 
 #[derive(Debug)]
@@ -43,10 +45,18 @@ impl Functions {
     /// Who serves this type, if anybody does.
     #[must_use]
     pub fn provider(&self, function_type: FunctionType) -> Option<&Arc<dyn FunctionProvider>> {
+        self.entry(function_type).map(|entry| &entry.provider)
+    }
+
+    /// What becomes of messages that functions of this type fail on.
+    #[must_use]
+    pub fn failure(&self, function_type: FunctionType) -> FailurePolicy {
+        self.entry(function_type).map(|entry| entry.served.failure).unwrap_or_default()
+    }
+
+    fn entry(&self, function_type: FunctionType) -> Option<&Entry> {
         let exact = self.exact.get(&function_type);
-        exact
-            .or_else(|| self.namespaces.get(function_type.namespace()))
-            .map(|entry| &entry.provider)
+        exact.or_else(|| self.namespaces.get(function_type.namespace()))
     }
 
     /// The same for a name that may never have been interned, so that a stranger's names cost nothing.
@@ -87,9 +97,24 @@ impl Functions {
             target: function.function_type.to_string(),
             served_at: IN_PROCESS.to_owned(),
             span: None,
+            failure: FailurePolicy::default(),
         };
         let provider = Arc::clone(&function.provider);
         self.exact.insert(function.function_type, Entry { provider, served });
+    }
+
+    /// What becomes of messages that linked functions fail on.
+    pub(super) fn set_failure(&mut self, target: &FunctionTarget, failure: FailurePolicy) {
+        let linked = self.exact.iter_mut().filter(|(_, entry)| entry.served.span.is_none());
+        for (function_type, entry) in linked {
+            let is_meant = match target {
+                FunctionTarget::Exact(name) => name.to_string() == function_type.as_str(),
+                FunctionTarget::Namespace(namespace) => namespace == function_type.namespace(),
+            };
+            if is_meant {
+                entry.served.failure = failure;
+            }
+        }
     }
 
     /// Refuses a target that is served already or reserved; the reason continues "function `x` ...".
