@@ -1,6 +1,6 @@
 //! What the binders of the two endpoint kinds make of a component's spec.
 
-use dormouse_protocol::TypeName;
+use dormouse_protocol::{FailurePolicy, Then, TypeName};
 use dormouse_sdk::manifest::Node;
 use dormouse_sdk::module::{Bindings, FunctionTarget};
 use dormouse_testkit::spec::{bind, map, text};
@@ -170,5 +170,61 @@ fn missing_fields_and_zero_timeouts_are_errors() {
     assert_eq!(
         found,
         ["module.yaml:6:1: error: `pool_size`: expected a whole number of at least 1, found `0`"]
+    );
+}
+
+fn with_failure(entries: Vec<(&str, Node)>) -> Vec<(&'static str, Node)> {
+    let mut spec = with_transport(vec![("call", text(6, "30s"))]);
+    spec.push(("failure", map(7, entries)));
+    spec
+}
+
+#[test]
+fn a_failure_policy_is_read() {
+    let retry = map(8, vec![("attempts", text(9, "5")), ("total", text(10, "10min"))]);
+    let (bindings, found) =
+        bind(V2, with_failure(vec![("retry", retry), ("then", text(11, "dead-letter"))]));
+    assert_eq!(found, Vec::<String>::new());
+    let expected =
+        FailurePolicy { attempts: Some(5), total_ms: Some(600_000), then: Then::DeadLetter };
+    assert_eq!(bindings.functions[0].failure, expected);
+    // Without `retry`, for as long as a call may take.
+    let (bindings, _) = bind(V2, with_failure(vec![("then", text(8, "drop"))]));
+    let expected = FailurePolicy { attempts: None, total_ms: Some(30_000), then: Then::Drop };
+    assert_eq!(bindings.functions[0].failure, expected);
+    let (bindings, _) = bind(V2, with_transport(vec![]));
+    assert_eq!(bindings.functions[0].failure, FailurePolicy::default());
+}
+
+#[test]
+fn a_wrong_failure_policy_is_an_error_even_where_strays_are_warnings() {
+    let spec = with_failure(vec![("then", text(8, "forget")), ("retries", text(9, "3"))]);
+    let (bindings, found) = bind(V2, spec);
+    assert!(bindings.functions.is_empty());
+    assert_eq!(
+        found,
+        [
+            "module.yaml:8:1: error: `failure.then`: expected `dead-letter`, `block` or `drop`, \
+             found `forget`",
+            "module.yaml:9:1: error: unknown field `retries`; did you mean `retry`?",
+        ]
+    );
+    let zeros = map(8, vec![("attempts", text(9, "0")), ("total", text(10, "0s"))]);
+    let (_, found) = bind(V2, with_failure(vec![("retry", zeros)]));
+    assert_eq!(
+        found,
+        [
+            "module.yaml:9:1: error: `failure.retry.attempts`: expected a whole number of at least \
+             1, found `0`",
+            "module.yaml:10:1: error: `failure.retry.total`: expected a duration of at least 1ms, \
+             found `0s`",
+        ]
+    );
+    let (_, found) = bind(V2, with_failure(vec![("retry", map(8, vec![]))]));
+    assert_eq!(
+        found,
+        [
+            "module.yaml:8:1: error: `failure.retry`: expected `attempts`, `total` or both, found a map"
+        ]
     );
 }

@@ -1,6 +1,7 @@
 //! The commands, one file each, and what `run` and `check` share: from paths to a plan.
 
 pub(crate) mod check;
+pub(crate) mod dead_letters;
 pub(crate) mod new;
 pub(crate) mod run;
 pub(crate) mod scrub;

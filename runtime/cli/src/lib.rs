@@ -4,6 +4,7 @@
 //! Read in this order: `args` → `paths` (which manifests) → `application` (a directory with a
 //! `Cargo.toml` is built and becomes this process) → `options` (settings) → `command`.
 
+mod admin_client;
 mod application;
 mod args;
 mod command;
@@ -47,6 +48,7 @@ pub fn main() -> ExitCode {
         Command::Run(arguments) => command::run::run(&arguments),
         Command::Check(arguments) => command::check::check(&arguments),
         Command::Scrub(arguments) => command::scrub::scrub(&arguments),
+        Command::DeadLetters(arguments) => command::dead_letters::dead_letters(&arguments),
         Command::New(arguments) => command::new::new(&arguments),
     };
     match done {

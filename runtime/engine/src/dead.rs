@@ -60,6 +60,13 @@ impl Shard {
         part.map_or(0, |part| part.dead.count)
     }
 
+    /// The highest arrival number that a partition has given out; no dead letter has a higher one.
+    #[must_use]
+    pub fn arrival(&self, partition: Partition) -> u64 {
+        let part = self.parts.get(usize::from(partition.0)).and_then(Option::as_deref);
+        part.map_or(0, |part| part.arrival)
+    }
+
     /// Writes the one message of the batch as a dead letter: its number, or why there is no room.
     pub(crate) fn bury(
         &mut self,

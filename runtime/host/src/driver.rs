@@ -4,6 +4,7 @@
 mod agenda;
 mod budget;
 mod calls;
+pub(crate) mod dead;
 pub(crate) mod functions;
 pub(crate) mod gate;
 pub(crate) mod inbox;
@@ -32,6 +33,7 @@ use crate::clock::Clock;
 use crate::driver::agenda::Agenda;
 use crate::driver::budget::Budget;
 use crate::driver::calls::Calls;
+use crate::driver::dead::Desk;
 use crate::driver::functions::{FunctionTable, SharedTable};
 use crate::driver::inbox::{Acknowledge, Incoming, Local};
 use crate::driver::lane::LaneState;
@@ -65,7 +67,7 @@ pub(crate) struct Driver {
     /// Commits handed to the store and not durable: position, scope, number, when.
     in_flight: VecDeque<(Lsn, u32, u64, Instant)>,
     acknowledges: FxHashMap<u64, (Acknowledge, Instant)>,
-    next_token: u64,
+    pub(crate) next_token: u64,
     /// Invocations that wait to be started.
     agenda: Agenda<(InvocationId, Invocation)>,
     /// Invocations that read entries.
@@ -77,6 +79,8 @@ pub(crate) struct Driver {
     actions: Vec<Action>,
     incoming: Vec<Incoming>,
     report: Report,
+    /// Who asks for dead letters.
+    pub(crate) desk: Desk,
     sealed_at: Instant,
     /// When calls under way are given up, once the process is asked to stop.
     stops_at: Option<Instant>,
@@ -120,6 +124,7 @@ impl Driver {
             actions: Vec::new(),
             incoming: Vec::new(),
             report: Report::default(),
+            desk: Desk::default(),
             sealed_at: Instant::now(),
             stops_at: None,
             process,
@@ -202,7 +207,7 @@ impl Driver {
     fn turn(&mut self) -> Result<(), String> {
         let now_ms = self.clock.now_ms();
         self.shard.advance(now_ms);
-        self.take_incoming();
+        self.take_incoming()?;
         self.take_durable()?;
         self.take_local()?;
         let may_start = self.stops_at.is_none() && !self.store.is_saturated();
@@ -257,7 +262,7 @@ impl Driver {
         Ok(())
     }
 
-    fn take_incoming(&mut self) {
+    fn take_incoming(&mut self) -> Result<(), String> {
         let mut incoming = std::mem::take(&mut self.incoming);
         self.lane.inbox.take(&mut incoming);
         for item in incoming.drain(..) {
@@ -272,11 +277,13 @@ impl Driver {
                     self.shard.handle(Event::EgressConfirmed { partition, outbox, number });
                 }
                 Incoming::Reply { number, value } => self.lane.reply(number, value),
+                Incoming::Dead(question) => self.ask_dead(*question)?,
                 Incoming::Start => self.shard.handle(Event::Started),
                 Incoming::Stop { stops_at } => self.stops_at = Some(stops_at),
             }
         }
         self.incoming = incoming;
+        Ok(())
     }
 
     fn take_local(&mut self) -> Result<(), String> {
@@ -292,6 +299,7 @@ impl Driver {
                 Local::Read { id, read } => self.shard.handle(Event::Read { id, read }),
                 Local::Got { purposes, values } => self.got(purposes, values)?,
                 Local::Scanned { purpose, result } => self.scanned(purpose, result)?,
+                Local::Dead(read) => self.dead_read(read)?,
             }
         }
         Ok(())
@@ -356,7 +364,7 @@ impl Driver {
                 self.report.given_up(&address, &error, attempts, fate);
                 self.table.0.borrow_mut().given_up(address.function_type, fate);
             }
-            Action::Redeemed(_) => {}
+            Action::Redeemed(token) => self.redeemed(token)?,
             Action::Halt(reason) => return Err(reason),
         }
         Ok(())

@@ -3,10 +3,11 @@
 //!
 //! Read in this order: [`yaml`] (text → nodes with positions) → [`manifest`] (files → components) →
 //! [`registry`] (what is linked; [`in_process`]) → [`plan`] (what is served) → [`settings`] → [`metrics`] →
-//! [`admin`] → [`runtime`] (threads and shards; each is driven by `driver`).
+//! [`admin`] ([`dead_letters`]) → [`runtime`] (threads and shards; each is driven by `driver`).
 
 pub mod admin;
 mod clock;
+pub mod dead_letters;
 mod driver;
 pub mod in_process;
 pub mod manifest;

@@ -15,6 +15,7 @@ use dormouse_store::{Store, StoreError};
 use tokio::sync::{mpsc, oneshot, watch};
 use tokio::task::{JoinSet, LocalSet};
 
+use crate::dead_letters::DeadLetters;
 use crate::driver::Driver;
 use crate::driver::gate::Gate;
 use crate::driver::inbox::{Inbox, Incoming};
@@ -222,6 +223,8 @@ fn limits(settings: &Settings, shards: usize) -> Limits {
         egress_window_len: chosen.egress_window,
         retry_delay_ms_min: millis(chosen.retry_delay_min),
         retry_delay_ms_max: millis(chosen.retry_delay_max),
+        dead_letters_max: chosen.dead_letter_messages,
+        dead_letter_bytes_max: chosen.dead_letter_bytes,
         ..defaults
     }
 }
@@ -283,6 +286,12 @@ impl Running {
         Arc::new(move || {
             is_ready.load(Ordering::Acquire) && failed.borrow().is_none() && scrub.damaged() == 0
         })
+    }
+
+    /// The messages that were given up.
+    #[must_use]
+    pub fn dead_letters(&self) -> DeadLetters {
+        DeadLetters::new(self.process.clone())
     }
 
     /// Resolves with the reason when the process cannot go on.

@@ -114,6 +114,9 @@ pub struct Limits {
     pub retry_delay_min: Duration,
     /// Longest pause of an address after failures.
     pub retry_delay_max: Duration,
+    /// Dead letters that one partition keeps, and their bytes; beyond it addresses are blocked.
+    pub dead_letter_messages: u64,
+    pub dead_letter_bytes: u64,
 }
 
 const MIB: u64 = 1024 * 1024;
@@ -180,6 +183,8 @@ impl Default for Limits {
             bodies_bytes: 64 * MIB,
             retry_delay_min: Duration::from_secs(1),
             retry_delay_max: Duration::from_secs(300),
+            dead_letter_messages: 10_000,
+            dead_letter_bytes: 8 * MIB,
         }
     }
 }

@@ -14,8 +14,18 @@ use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::TcpStream;
 
 async fn get(address: SocketAddr, path: &str) -> String {
+    ask(address, &format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n")).await
+}
+
+async fn post(address: SocketAddr, path: &str, content_type: &str, body: &str) -> String {
+    let length = body.len();
+    let head = format!("POST {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n");
+    let fields = format!("content-type: {content_type}\r\ncontent-length: {length}\r\n\r\n");
+    ask(address, &format!("{head}{fields}{body}")).await
+}
+
+async fn ask(address: SocketAddr, request: &str) -> String {
     let mut stream = TcpStream::connect(address).await.unwrap();
-    let request = format!("GET {path} HTTP/1.1\r\nhost: x\r\nconnection: close\r\n\r\n");
     stream.write_all(request.as_bytes()).await.unwrap();
     let mut answer = String::new();
     stream.read_to_string(&mut answer).await.unwrap();
@@ -80,9 +90,14 @@ fn every_metric_is_there_once_under_its_name() {
         names::COMMIT_OPERATIONS,
         names::COMMIT_SIZE_BYTES,
         names::CPU_SECONDS,
+        names::DAMAGED_FILES,
+        names::DEAD_LETTERS,
+        names::DEAD_LETTERS_REFUSED,
         names::DURABLE_LAG_SECONDS,
         names::EFFECTS,
         names::EGRESS_UNCONFIRMED,
+        names::FUNCTION_DEAD_LETTERS,
+        names::FUNCTION_DROPPED,
         names::FUNCTION_FAILURES,
         names::FUNCTION_INVOCATIONS,
         names::FUNCTION_MESSAGES,
@@ -91,7 +106,6 @@ fn every_metric_is_there_once_under_its_name() {
         names::INGRESS_REJECTED,
         names::INVOCATIONS,
         names::INVOCATION_FAILURES,
-        names::UNSERVED,
         names::INVOCATION_SECONDS,
         names::IN_FLIGHT,
         names::MESSAGES,
@@ -99,6 +113,9 @@ fn every_metric_is_there_once_under_its_name() {
         names::REPLIES_DROPPED,
         names::REQUEST_DURABLE_SECONDS,
         names::RESIDENT_BYTES,
+        names::SCRUBBED_BYTES,
+        names::SCRUB_PASSES,
+        names::UNSERVED,
     ];
     assert_eq!(distinct, BTreeSet::from(expected));
 }
@@ -110,7 +127,7 @@ async fn probes_and_metrics_answer() {
     let ready = Arc::new(AtomicBool::new(false));
     let asked = Arc::clone(&ready);
     let readiness = Arc::new(move || asked.load(Ordering::Relaxed));
-    let serving = tokio::spawn(admin.serve(Arc::new(some_metrics()), readiness));
+    let serving = tokio::spawn(admin.serve(Arc::new(some_metrics()), readiness, Arc::default()));
     assert!(get(address, "/healthz").await.starts_with("HTTP/1.1 200 OK"));
     assert!(get(address, "/readyz").await.starts_with("HTTP/1.1 503"));
     ready.store(true, Ordering::Relaxed);
@@ -133,4 +150,23 @@ async fn a_taken_port_says_what_to_do() {
         first.address
     );
     assert_eq!(message, expected);
+}
+
+#[tokio::test]
+async fn requests_about_dead_letters_that_make_no_sense_are_refused() {
+    let admin = Admin::bind(SocketAddr::from(([127, 0, 0, 1], 0))).await.unwrap();
+    let address = admin.address;
+    let ready = Arc::new(|| true);
+    let serving = tokio::spawn(admin.serve(Arc::new(some_metrics()), ready, Arc::default()));
+    for path in ["/dead-letters/list", "/dead-letters/replay", "/dead-letters/discard"] {
+        let answer = post(address, path, "text/plain", "{}").await;
+        assert!(answer.starts_with("HTTP/1.1 415"), "a page of any site may send this: {answer}");
+        let answer = post(address, path, "application/json", "{\"typ\": \"a/b\"}").await;
+        assert!(answer.starts_with("HTTP/1.1 400"), "{answer}");
+        assert!(answer.contains("unknown field `typ`, expected one of `type`"), "{answer}");
+        let answer = post(address, path, "application/json", "{}").await;
+        assert!(answer.starts_with("HTTP/1.1 503") && answer.ends_with("not ready\n"), "{answer}");
+        assert!(get(address, path).await.starts_with("HTTP/1.1 405"));
+    }
+    serving.abort();
 }

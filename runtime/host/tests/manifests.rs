@@ -10,7 +10,7 @@ use std::sync::atomic::{AtomicU32, Ordering};
 use dormouse_host::manifest;
 use dormouse_host::plan::{Plan, resolve};
 use dormouse_host::registry::{Linked, LinkedFunction, linked};
-use dormouse_protocol::{FailurePolicy, FunctionType, InvokeError, TypeName, TypedValue};
+use dormouse_protocol::{FailurePolicy, FunctionType, InvokeError, Then, TypeName, TypedValue};
 use dormouse_sdk::egress::{Egress, EgressEntry};
 use dormouse_sdk::function::{Function, FunctionProvider};
 use dormouse_sdk::ingress::{Ingress, Lane, LocalFuture, OpenError};
@@ -353,6 +353,32 @@ fn functions_in_this_process_can_be_named() {
             module.yaml:20:19: error: `functions`: expected `<namespace>/<name>` or `<namespace>/*`, found `linked/t*`
             module.yaml:23:19: error: `functions`: expected `<namespace>/<name>` or `<namespace>/*`, found `x`
         "#]],
+    );
+}
+
+#[test]
+fn failure_policies_of_functions_in_this_process_are_set_by_name() {
+    let component = |functions: &str, then: &str| {
+        let failure = format!("{{retry: {{attempts: 3}}, then: {then}}}");
+        let kind = "dormouse.functions.v1/in-process";
+        format!("---\nkind: {kind}\nspec: {{functions: {functions}, failure: {failure}}}\n")
+    };
+    let one = component("linked/one", "drop");
+    let all = component("linked/*", "dead-letter");
+    let policy = |plan: &Plan, name: &str| {
+        plan.functions.failure(FunctionType::parse(&format!("linked/{name}")).unwrap()).then
+    };
+    let text = format!("{INGRESS}{one}{all}");
+    let (plan, found) = plan_of(text.as_bytes(), &["linked/one", "linked/two"]);
+    assert_eq!(found, "");
+    assert_eq!((policy(&plan, "one"), policy(&plan, "two")), (Then::Drop, Then::DeadLetter));
+    let (plan, _) = plan_of(INGRESS.as_bytes(), &["linked/one", "linked/two"]);
+    assert_eq!(policy(&plan, "one"), Then::Block);
+    check(
+        &format!("{INGRESS}{one}{all}{one}"),
+        expect![[r#"
+        module.yaml:10:7: error: `linked/one` has a `failure` already at module.yaml:4:7; remove one of the two
+    "#]],
     );
 }
 

@@ -8,7 +8,7 @@ use std::path::Path;
 use std::sync::{Arc, OnceLock};
 use std::time::Duration;
 
-use dormouse_host::admin::{Admin, Readiness};
+use dormouse_host::admin::{Admin, DeadLettersSlot, Readiness};
 use dormouse_host::metrics::Metrics;
 use dormouse_host::plan::Plan;
 use dormouse_host::plan::open::Opened;
@@ -61,12 +61,14 @@ async fn serve(plan: Plan, settings: Settings) -> Result<(), Failure> {
     let mut signals = Signals::listen().map_err(failed)?;
     let Doors { metrics, admin, opened } = open(&plan, &settings).await?;
     let ready: Arc<OnceLock<Readiness>> = Arc::default();
+    let dead_letters = DeadLettersSlot::default();
     let admin_address = admin.as_ref().map(|admin| admin.address);
     if let Some(admin) = admin {
         let asked = Arc::clone(&ready);
         let readiness = move || asked.get().is_some_and(|is_ready| is_ready());
         // Answers during a long recovery too; ends with the process.
-        tokio::spawn(admin.serve(Arc::clone(&metrics), Arc::new(readiness)));
+        let serving = admin.serve(Arc::clone(&metrics), Arc::new(readiness), dead_letters.clone());
+        tokio::spawn(serving);
     }
     let banner = Banner { plan: &plan, opened: &opened, settings: &settings, admin: admin_address }
         .to_string();
@@ -76,6 +78,7 @@ async fn serve(plan: Plan, settings: Settings) -> Result<(), Failure> {
         () = signals.next() => return Ok(()),
     };
     drop(ready.set(running.readiness()));
+    drop(dead_letters.set(running.dead_letters()));
     report::answer(banner);
     let reason = tokio::select! {
         reason = running.failed() => Some(reason),

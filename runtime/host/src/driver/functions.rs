@@ -11,7 +11,8 @@ use std::time::Instant;
 
 use dormouse_engine::{Catalog, Completed, Declared, Fate, InvocationId};
 use dormouse_protocol::{
-    Effects, EntryReader, FailurePolicy, FunctionType, ID_BYTES_MAX, Invocation, InvokeError, Response,
+    Effects, EntryReader, FailurePolicy, FunctionType, ID_BYTES_MAX, Invocation, InvokeError,
+    Response,
 };
 use dormouse_sdk::function::{Function, InvokeFuture};
 use rustc_hash::FxHashMap;

@@ -13,6 +13,8 @@ use dormouse_sdk::ingress::SubmitError;
 use dormouse_store::{Rows, StoreError};
 use tokio::sync::{Notify, oneshot};
 
+use crate::driver::dead::Question;
+
 /// Tells the submitter that its message is durable.
 pub(crate) type Acknowledge = oneshot::Sender<Result<(), SubmitError>>;
 
@@ -33,6 +35,8 @@ pub(crate) enum Incoming {
         number: u64,
         value: TypedValue,
     },
+    /// About dead letters.
+    Dead(Box<Question>),
     /// Every shard has opened its partitions.
     Start,
     /// Start nothing new, settle what is under way, and end; calls that last longer are given up.
@@ -44,11 +48,29 @@ pub(crate) enum Incoming {
 /// From tasks of the shard's own thread.
 #[derive(Debug)]
 pub(crate) enum Local {
-    Submit { message: Message, acknowledge: Acknowledge },
-    Done { id: InvocationId, result: Result<Completed, InvokeError>, nanos: u64 },
-    Read { id: InvocationId, read: EntryRead },
-    Got { purposes: Vec<(GetFor, usize)>, values: Result<Vec<Option<bytes::Bytes>>, StoreError> },
-    Scanned { purpose: ScanFor, result: Result<(Rows, bool), StoreError> },
+    Submit {
+        message: Message,
+        acknowledge: Acknowledge,
+    },
+    Done {
+        id: InvocationId,
+        result: Result<Completed, InvokeError>,
+        nanos: u64,
+    },
+    Read {
+        id: InvocationId,
+        read: EntryRead,
+    },
+    Got {
+        purposes: Vec<(GetFor, usize)>,
+        values: Result<Vec<Option<bytes::Bytes>>, StoreError>,
+    },
+    Scanned {
+        purpose: ScanFor,
+        result: Result<(Rows, bool), StoreError>,
+    },
+    /// Rows of dead letters.
+    Dead(Result<(Rows, bool), StoreError>),
 }
 
 /// The queue of one shard that other threads write to.

@@ -230,6 +230,21 @@ pub const KEYS: &[Key] = &[
         summary: "Longest pause of an address whose function keeps failing.",
         set: |s, v| duration(v).map(|delay| s.limits.retry_delay_max = delay),
     },
+    Key {
+        name: "limits.dead-letter-messages",
+        form: "number",
+        default: "10000",
+        summary: "Dead letters that one partition keeps. At the bound a message that would become one \
+                  stays, and blocks its address.",
+        set: |s, v| count(v).map(|count| s.limits.dead_letter_messages = count as u64),
+    },
+    Key {
+        name: "limits.dead-letters",
+        form: "size",
+        default: "8MB",
+        summary: "The same, in bytes; one may be larger.",
+        set: |s, v| size(v, 1).map(|bytes| s.limits.dead_letter_bytes = bytes),
+    },
 ];
 
 /// Shards of one process at most.
@@ -437,6 +452,7 @@ mod tests {
             ("embedded.log", "32MB"),
             ("embedded.dirty", "2MB"),
             ("embedded.cache", "2MB"),
+            ("embedded.scrub", "1h"),
             ("limits.backlog", "2MB"),
             ("limits.bodies", "2MB"),
             ("limits.mailbox-messages", "7"),
@@ -448,6 +464,8 @@ mod tests {
             ("limits.egress-window", "7"),
             ("limits.retry-delay-min", "2s"),
             ("limits.retry-delay-max", "6min"),
+            ("limits.dead-letter-messages", "7"),
+            ("limits.dead-letters", "7"),
         ];
         assert_eq!(others.len(), KEYS.len());
         for pair in others {

@@ -114,6 +114,15 @@ impl Application {
         self.running.as_ref().map(Running::log_tail).unwrap_or_default()
     }
 
+    /// `dead-letters` with these arguments: exit code, and all that it prints.
+    pub(crate) fn dead_letters(&self, arguments: &[&str]) -> Result<(Option<i32>, String)> {
+        let mut command = Command::new(env!("CARGO_BIN_EXE_puppet"));
+        command.arg("dead-letters").args(arguments);
+        let output = command.args(["--admin", &format!("127.0.0.1:{}", self.admin)]).output()?;
+        let text = [output.stdout, output.stderr].concat();
+        Ok((output.status.code(), String::from_utf8(text)?))
+    }
+
     pub(crate) fn kill(&mut self) -> Result<()> {
         self.running.take().context("not running")?.kill()
     }

@@ -5,6 +5,7 @@ mod application;
 mod client;
 mod clients;
 mod endpoints;
+mod failures;
 mod memory;
 mod pressure;
 mod restart;

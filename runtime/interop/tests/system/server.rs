@@ -25,6 +25,8 @@ pub(crate) enum Mood {
     WrongType,
     /// 200 with no body and no type.
     Empty,
+    /// Good, but for requests with `bad` in them, which get these bytes; without any, a status 500.
+    Spoilt(&'static [u8]),
     /// Takes the request and stays silent until the mood changes; then it closes.
     Hangs,
 }
@@ -108,7 +110,11 @@ fn serve(shared: &Shared, mut stream: TcpStream) -> Result<()> {
         let mood = *lock(&shared.mood);
         let octets = "application/octet-stream";
         let (status, content_type, body) = match mood {
-            Mood::Good => ("200 OK", octets, answer(&request, shared.counts)?),
+            Mood::Spoilt(bytes) if is_bad(&request) => match bytes {
+                [] => ("500 Internal Server Error", "text/plain", b"it is bad".to_vec()),
+                bytes => ("200 OK", octets, bytes.to_vec()),
+            },
+            Mood::Good | Mood::Spoilt(_) => ("200 OK", octets, answer(&request, shared.counts)?),
             Mood::Fails => {
                 ("500 Internal Server Error", "text/plain", b"the database is away".to_vec())
             }
@@ -132,6 +138,10 @@ fn serve(shared: &Shared, mut stream: TcpStream) -> Result<()> {
         stream.write_all(&[head.as_bytes(), b"\r\n", &body].concat())?;
     }
     Ok(())
+}
+
+fn is_bad(request: &[u8]) -> bool {
+    request.windows(3).any(|window| window == b"bad")
 }
 
 fn read_request(reader: &mut impl BufRead) -> Result<Option<Vec<u8>>> {

@@ -1,0 +1,263 @@
+//! Messages that their functions never take: given up as the manifest says, kept, shown, replayed. And
+//! whatever ends a whole StateFun job stops one message of one address.
+
+use std::time::Duration;
+
+use anyhow::{Context as _, Result, ensure};
+use dormouse_interop::http;
+use dormouse_interop::wire::{address, field, typed_value};
+
+use crate::application::{Application, lasting_port};
+use crate::server::{Mood, Server};
+
+/// The document of an endpoint with a short budget for calls, and a failure policy.
+fn endpoint(port: u16, failure: &str) -> String {
+    format!(
+        "---\nkind: io.statefun.endpoints.v2/http\nspec:\n  functions: shop/*\n  \
+         urlPathTemplate: http://127.0.0.1:{port}/f\n  transport: {{call: 60ms}}\n  \
+         failure: {failure}\n"
+    )
+}
+
+const DEAD_LETTER: &str = "{retry: {attempts: 2}, then: dead-letter}";
+
+fn waits_for_letters(application: &mut Application, count: f64) -> Result<()> {
+    application.wait_for(&format!("{count} dead letters"), |application| {
+        Ok(application.metric("dormouse_dead_letters")? == count)
+    })
+}
+
+/// The names of all dead letters that these arguments choose.
+fn names(application: &Application, arguments: &[&str]) -> Result<Vec<String>> {
+    let (code, text) = application.dead_letters(&[&["list"], arguments].concat())?;
+    ensure!(code == Some(0), "{code:?}: {text}");
+    let lines = text.lines().skip(1);
+    Ok(lines.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect())
+}
+
+#[test]
+fn dead_letters_are_shown_replayed_and_discarded() -> Result<()> {
+    let mut application = Application::new()?;
+    let port = lasting_port()?;
+    application.start(&endpoint(port, DEAD_LETTER), &[])?;
+    ensure!(application.dead_letters(&["list"])? == (Some(0), "no dead letters\n".to_owned()));
+    let server = Server::start(port, Mood::Spoilt(b""), false)?;
+    for id in ["a", "b", "c"] {
+        for text in ["one", "bad", "two"] {
+            application.accepted(&format!("/shop/basket/{id}"), text)?;
+        }
+    }
+    application.tell("sender", "send shop/stock d bad-too")?;
+    waits_for_letters(&mut application, 4.0)?;
+    // The others of a batch that failed were taken.
+    ensure!(application.ask("/shop/basket/a", "list")? == "one\ntwo\n");
+    ensure!(application.metric("dormouse_blocked_addresses")? == 0.0);
+    ensure!(application.metric("dormouse_function_dead_letters_total")? == 4.0);
+    let logged = "a message for shop/basket/a is a dead letter after its last call failed: ";
+    ensure!(application.printed().contains(logged));
+
+    ensure!(names(&application, &[])?.len() == 4);
+    ensure!(names(&application, &["--limit", "3"])?.len() == 4, "three and a line that says so");
+    ensure!(names(&application, &["--type", "shop/stock"])?.len() == 1);
+    ensure!(names(&application, &["--id", "b"])?.len() == 1);
+    ensure!(names(&application, &["--cause", "it is bad"])?.len() == 4);
+    ensure!(names(&application, &["--cause", "something else"])?.is_empty());
+    let stock = names(&application, &["--address", "shop/stock/d"])?;
+    let (code, text) = application.dead_letters(&["show", &stock[0]])?;
+    ensure!(code == Some(0), "{text}");
+    for line in [
+        "address     shop/stock/d",
+        "origin      function",
+        "caller      sys/puppet/sender",
+        "attempts    2",
+        "type        io.statefun.types/string",
+        "value       9 bytes: bad-too",
+    ] {
+        ensure!(text.contains(line), "`{line}` is missing in\n{text}");
+    }
+    ensure!(text.contains("got 500 Internal Server Error, `it is bad`"), "{text}");
+
+    let (code, text) = application.dead_letters(&["replay"])?;
+    ensure!(code == Some(2) && text.contains("which ones?"), "{text}");
+    // One that still fails is a dead letter again, with another name.
+    ensure!(application.dead_letters(&["replay", &stock[0]])?.1 == "replayed 1 dead letter\n");
+    waits_for_letters(&mut application, 4.0)?;
+    let (code, text) = application.dead_letters(&["show", &stock[0]])?;
+    ensure!(code == Some(1) && text.contains("there is no dead letter"), "{text}");
+    ensure!(
+        application.dead_letters(&["discard", "--type", "shop/stock"])?.1
+            == "discarded 1 dead letter\n"
+    );
+    server.set(Mood::Good);
+    ensure!(application.dead_letters(&["replay", "--all"])?.1 == "replayed 3 dead letters\n");
+    for id in ["a", "b", "c"] {
+        ensure!(application.ask(&format!("/shop/basket/{id}"), "list")? == "one\ntwo\nbad\n");
+    }
+    ensure!(application.ask("/shop/stock/d", "list")?.is_empty());
+    ensure!(application.metric("dormouse_dead_letters")? == 0.0);
+    application.stop()
+}
+
+/// Killed at any moment, each message is a dead letter or applied, never both, never neither.
+#[test]
+fn counts_of_replayed_messages_are_exact_over_kills() -> Result<()> {
+    const IDS: usize = 40;
+    const EACH: usize = 5;
+    let mut application = Application::new()?;
+    let port = lasting_port()?;
+    let documents = endpoint(port, "{retry: {attempts: 1}, then: dead-letter}");
+    application.start(&documents, &[])?;
+    let server = Server::start(port, Mood::Fails, true)?;
+    for _ in 0..EACH {
+        for id in 0..IDS {
+            application.accepted(&format!("/shop/basket/{id}"), "one more")?;
+        }
+    }
+    let mut kills = 0;
+    while application.metric("dormouse_dead_letters")? < (IDS * EACH) as f64 {
+        std::thread::sleep(Duration::from_millis(if kills < 3 { 200 } else { 20 }));
+        if kills < 3 {
+            kills += 1;
+            application.kill()?;
+            application.start(&documents, &[])?;
+        }
+    }
+    ensure!(names(&application, &[])?.len() == IDS * EACH);
+    server.set(Mood::Good);
+    // One of these is cut short by each kill.
+    for wait_ms in [2, 10, 30] {
+        let admin = application.admin;
+        let replay = std::thread::spawn(move || {
+            let json = [("content-type", "application/json")];
+            for _ in 0..IDS {
+                let request = br#"{"limit": 3}"#;
+                let answer = http::request("POST", admin, "/dead-letters/replay", &json, request);
+                if answer.is_err() {
+                    return;
+                }
+            }
+        });
+        std::thread::sleep(Duration::from_millis(wait_ms));
+        application.kill()?;
+        drop(replay.join());
+        application.start(&documents, &[])?;
+    }
+    let (code, text) = application.dead_letters(&["replay", "--all"])?;
+    ensure!(code == Some(0), "{text}");
+    ensure!(application.metric("dormouse_dead_letters")? == 0.0, "all were replayed: {text}");
+    for id in 0..IDS {
+        let count = application.ask(&format!("/shop/basket/{id}"), "list")?;
+        ensure!(count == EACH.to_string(), "basket {id} has {count} of {EACH}");
+    }
+    application.stop()
+}
+
+#[test]
+fn a_message_is_dropped_where_the_manifest_says_so() -> Result<()> {
+    let mut application = Application::new()?;
+    let policy = "---\nkind: dormouse.functions.v1/in-process\nspec:\n  functions: sys/*\n  \
+                  failure: {retry: {attempts: 1}, then: drop}\n";
+    application.start(policy, &[])?;
+    application.tell("p", "nonsense")?;
+    application.tell("p", "note after it")?;
+    ensure!(application.notes("p")? == ["after it"]);
+    ensure!(application.metric("dormouse_function_dropped_messages_total")? == 1.0);
+    ensure!(application.metric("dormouse_dead_letters")? == 0.0);
+    let logged = "a message for sys/puppet/p is dropped after its last call failed: ";
+    ensure!(application.printed().contains(logged), "{}", application.printed());
+    application.stop()
+}
+
+#[test]
+fn when_there_is_no_room_for_dead_letters_the_address_waits() -> Result<()> {
+    let mut application = Application::new()?;
+    let policy = "---\nkind: dormouse.functions.v1/in-process\nspec:\n  functions: sys/puppet\n  \
+                  failure: {retry: {attempts: 1}, then: dead-letter}\n";
+    application.start(policy, &["--set", "limits.dead-letter-messages=2"])?;
+    for text in ["bad 1", "bad 2", "bad 3", "note after them"] {
+        application.tell("p", text)?;
+    }
+    application.wait_for("the address is blocked", |application| {
+        Ok(application.metric("dormouse_dead_letters_refused_total")? >= 1.0
+            && application.metric("dormouse_blocked_addresses")? == 1.0)
+    })?;
+    ensure!(application.metric("dormouse_dead_letters")? == 2.0);
+    ensure!(application.printed().contains("it stays, because there are 2 dead letters"));
+    let done = application.dead_letters(&["discard", "--address", "sys/puppet/p"])?;
+    ensure!(done.1 == "discarded 2 dead letters\n", "{done:?}");
+    ensure!(application.notes("p")? == ["after them"]);
+    ensure!(application.metric("dormouse_dead_letters")? == 1.0);
+    application.stop()
+}
+
+/// An `InvocationResponse` with these fields.
+fn response(content: &[u8]) -> Vec<u8> {
+    field(100, content)
+}
+
+/// A change of a state: kind, name and value.
+fn mutation(kind: u8, name: &str, value: &[u8]) -> Vec<u8> {
+    response(&field(1, &[vec![0x08, kind], field(2, name.as_bytes()), value.to_vec()].concat()))
+}
+
+/// Answers for which StateFun ends the job, and a part of what is said of each here.
+fn fatal_answers() -> Vec<(&'static str, Vec<u8>, &'static str)> {
+    let text = typed_value("io.statefun.types/string", &field(1, b"x"));
+    let value = field(3, &text);
+    let egress = |name: &[u8]| {
+        let id = [field(1, b"io.statefun.playground"), field(2, name)].concat();
+        response(&field(4, &[id, field(3, &text)].concat()))
+    };
+    let target = field(2, &address("shop", "basket", "x"));
+    let late = [vec![0x08], vec![0xff; 9], vec![0x01], target, field(3, &text)].concat();
+    let spec = [field(1, b"log"), field(3, b"io.statefun.types/int")].concat();
+    vec![
+        ("unknown egress", egress(b"nowhere"), "Unknown egress io.statefun.playground/nowhere"),
+        ("wrong record", egress(b"egress"), "egress io.statefun.playground/egress: "),
+        ("unknown state", mutation(1, "other", &value), "non-existing function state: other"),
+        ("deleted unknown state", mutation(0, "other", b""), "non-existing function state: other"),
+        (
+            "state of another type",
+            mutation(1, "log", &field(3, &typed_value("io.statefun.types/int", b""))),
+            "Previous type was: io.statefun.types/string, new type is: io.statefun.types/int",
+        ),
+        ("unknown kind of change", mutation(7, "log", &value), "mutation"),
+        (
+            "cancellation without a token",
+            response(&field(3, &[0x50, 0x01])),
+            "Can not handle a cancellation request without a cancellation token.",
+        ),
+        ("negative delay", response(&field(3, &late)), "delay"),
+        (
+            "registered with another type",
+            field(101, &field(1, &spec)),
+            "Previous type was: io.statefun.types/string, new type is: io.statefun.types/int",
+        ),
+        ("not an answer", b"\xff\xff garbage".to_vec(), "the body is no FromFunction"),
+        ("too long an answer", vec![0; 70_000], "longer than 65536 bytes"),
+    ]
+}
+
+#[test]
+fn what_ends_a_job_of_statefun_stops_one_message_here() -> Result<()> {
+    let mut application = Application::new()?;
+    let port = lasting_port()?;
+    let documents = endpoint(port, "{retry: {attempts: 1}, then: dead-letter}")
+        .replace("call: 60ms", "call: 60ms, payload_max_bytes: 65536")
+        + &application.egress_document();
+    application.start(&documents, &[])?;
+    let server = Server::start(port, Mood::Good, false)?;
+    ensure!(application.ask("/shop/basket/first", "handshake")? == "handshake\n");
+    for (index, (row, bytes, cause)) in fatal_answers().into_iter().enumerate() {
+        server.set(Mood::Spoilt(Box::leak(bytes.into_boxed_slice())));
+        let basket = format!("/shop/basket/{index}");
+        application.accepted(&basket, "bad")?;
+        ensure!(application.ask(&basket, "good")? == "good\n", "{row}: its address goes on");
+        waits_for_letters(&mut application, (index + 1) as f64).context(row)?;
+        let arguments = ["--id", &index.to_string(), "--json"];
+        let (_, text) = application.dead_letters(&[&["list"], &arguments[..]].concat())?;
+        ensure!(text.contains(cause), "{row}: expected the cause `{cause}` in\n{text}");
+    }
+    ensure!(application.metric("dormouse_blocked_addresses")? == 0.0);
+    application.stop()
+}
