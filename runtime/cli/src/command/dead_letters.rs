@@ -20,7 +20,7 @@ const CAUSE_SHOWN_MAX: usize = 100;
 pub(crate) fn dead_letters(arguments: &DeadLettersArguments) -> Result<(), Failure> {
     match &arguments.command {
         DeadLettersCommand::List { selection, limit, json } => {
-            list(request(selection)?, selection.admin, *limit, *json)
+            list(&request(selection)?, selection.admin, *limit, *json)
         }
         DeadLettersCommand::Show { letters, admin, json } => show(letters, *admin, *json),
         DeadLettersCommand::Replay { letters, all, selection } => {
@@ -32,7 +32,7 @@ pub(crate) fn dead_letters(arguments: &DeadLettersArguments) -> Result<(), Failu
     }
 }
 
-fn list(request: Request, admin: SocketAddr, limit: usize, json: bool) -> Result<(), Failure> {
+fn list(request: &Request, admin: SocketAddr, limit: usize, json: bool) -> Result<(), Failure> {
     let mut left = limit;
     let mut after = None;
     let mut shown = Vec::new();
@@ -106,8 +106,8 @@ fn change(what: &str, letters: &[String], all: bool, selection: &Selection) -> R
     report::answer(format_args!("{done} {}", counted(count, "dead letter")));
     let absent = letters.len().saturating_sub(count);
     if absent > 0 {
-        let letters = counted(absent, "letter");
-        return Err(Failure::Failed(format!("{letters} of those named are not there")));
+        let letters = counted(absent, "dead letter");
+        return Err(Failure::Failed(format!("{letters} of those named: not there")));
     }
     Ok(())
 }

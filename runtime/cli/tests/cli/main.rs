@@ -4,6 +4,7 @@
 mod application;
 mod arguments;
 mod check;
+mod dead_letters;
 mod documents;
 mod new;
 mod run;
