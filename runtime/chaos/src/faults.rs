@@ -42,8 +42,9 @@ const DECK: [Fault; 12] = [
     Fault::BrokenDisk,
 ];
 
-const NO_ROOM: &str = "No space left on device";
-const READ_ONLY: &str = "Read-only file system";
+/// What the kernel says of a full disk, and of one that turned read-only while it was written to.
+const NO_ROOM: &[&str] = &["No space left on device"];
+const READ_ONLY: &[&str] = &["Read-only file system", "Input/output error"];
 
 /// Hurts the application.
 #[derive(Debug)]

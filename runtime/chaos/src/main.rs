@@ -36,7 +36,7 @@ use crate::tape::Tape;
 use crate::timeline::Timeline;
 
 /// Clients that work at the same time.
-const CLIENTS: u32 = 8;
+const CLIENTS: u32 = 16;
 /// Set when this process has mounts of its own.
 const INSIDE: &str = "DORMOUSE_CHAOS_INSIDE";
 

@@ -127,10 +127,10 @@ impl Application {
     }
 
     /// Waits until it ends by itself, doing `meanwhile` again and again. It has to exit with code 1 and
-    /// one line that says `why`. With `may_serve` it may serve instead, and is killed: false then.
+    /// one line that says one of `why`. With `may_serve` it may serve instead, and is killed: false then.
     pub(crate) fn fails_with(
         &mut self,
-        why: &str,
+        why: &[&str],
         may_serve: bool,
         mut meanwhile: impl FnMut() -> Result<()>,
     ) -> Result<bool> {
@@ -146,7 +146,7 @@ impl Application {
                 return Ok(false);
             }
             if Instant::now() > deadline {
-                bail!("still running {PATIENCE:?} after `{why}`\n{}", running.log_tail());
+                bail!("still running after {PATIENCE:?} of {why:?}\n{}", running.log_tail());
             }
             meanwhile()?;
             std::thread::sleep(POLL);
@@ -155,8 +155,10 @@ impl Application {
         let log = log.get(self.log_from..).unwrap_or_default();
         let errors: Vec<&str> = log.lines().filter(|line| line.starts_with("error: ")).collect();
         ensure!(
-            status.code() == Some(1) && errors.len() == 1 && errors[0].contains(why),
-            "expected exit code 1 and one line with `{why}`, got {status}\n{}",
+            status.code() == Some(1)
+                && errors.len() == 1
+                && why.iter().any(|why| errors[0].contains(why)),
+            "expected exit code 1 and one line with one of {why:?}, got {status}\n{}",
             running.log_tail()
         );
         Ok(true)
