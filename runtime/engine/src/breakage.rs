@@ -58,6 +58,8 @@ pub enum Breakage {
     DropStaleGap,
     /// A read of later delayed messages does not wait for a cancellation to be readable.
     ScanBeforeCancel,
+    /// A delayed message sent for a time that the cursor has passed does not move it back.
+    TimerBehindCursor,
     /// Instances are put to sleep before their finished messages are gone from reads.
     SleepBeforeUsedUp,
     /// A message that is given up is not written as a dead letter.

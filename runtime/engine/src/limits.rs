@@ -31,6 +31,8 @@ pub struct Limits {
     pub egress_window_len: usize,
     /// Delayed messages of one partition that are held in memory; later ones wait in the store.
     pub timers_near_max: usize,
+    /// Bytes of them, also those read at once (one message may exceed it).
+    pub timers_near_bytes_max: usize,
     /// Delayed messages fired per turn.
     pub timers_per_turn: usize,
     /// Rows of one scan.
@@ -69,6 +71,7 @@ impl Default for Limits {
             channel_window_bytes: 256 << 10,
             egress_window_len: 256,
             timers_near_max: 1_024,
+            timers_near_bytes_max: 512 << 10,
             timers_per_turn: 4_096,
             scan_rows_max: 1_024,
             scan_bytes_max: 1 << 20,

@@ -195,14 +195,20 @@ pub(crate) type DueKey = (u64, u64);
 #[derive(Debug, Default)]
 pub(crate) struct Timers {
     pub(crate) near: BTreeMap<DueKey, NearTimer>,
+    /// Bytes of the near messages, each with [`NEAR_TIMER_BYTES`].
+    pub(crate) near_bytes: usize,
     /// Tokens of near messages, by sender id and token.
     pub(crate) tokens: FxHashMap<(CompactString, CompactString), DueKey>,
     pub(crate) loaded_upto: DueKey,
     pub(crate) loading: bool,
     /// Tokens cancelled or used again while a load is under way: what it read of them is stale.
     pub(crate) touched: FxHashSet<(CompactString, CompactString)>,
-    /// Everything before this has fired: where the next start begins to read.
+    /// Behind the last one that this owner has fired.
     pub(crate) fired: DueKey,
+    /// Nothing is left before this, as far as the store was told: where the next start begins to read.
+    pub(crate) cursor: DueKey,
+    /// Rows deleted behind the cursor by cancellations, since it was last moved past them.
+    pub(crate) gone: usize,
     /// Listed among the open commit's cursors.
     pub(crate) is_touched: bool,
     /// The last commit that sends or cancels a message: a read has to see it.
@@ -217,6 +223,70 @@ impl Timers {
     pub(crate) fn next_due_ms(&self) -> Option<u64> {
         let (key, _) = self.near.first_key_value()?;
         (!self.loading || *key < self.loaded_upto).then_some(key.0)
+    }
+
+    pub(crate) fn insert(&mut self, key: DueKey, timer: NearTimer) {
+        if let Some(token) = timer.owned_token() {
+            self.tokens.insert(token, key);
+        }
+        self.near_bytes += timer.bytes();
+        if let Some(same) = self.near.insert(key, timer) {
+            self.near_bytes -= same.bytes();
+        }
+    }
+
+    /// Takes a near message out, and its token out of the index.
+    pub(crate) fn remove(&mut self, key: DueKey) -> Option<NearTimer> {
+        let timer = self.near.remove(&key)?;
+        self.near_bytes -= timer.bytes();
+        if let Some(token) = timer.owned_token() {
+            self.tokens.remove(&token);
+        }
+        Some(timer)
+    }
+
+    /// The message that fires next, which is taken out.
+    pub(crate) fn pop_first(&mut self) -> Option<(DueKey, NearTimer)> {
+        let (key, _) = self.near.first_key_value()?;
+        let key = *key;
+        self.remove(key).map(|timer| (key, timer))
+    }
+
+    /// Nothing that may still fire lies before this.
+    fn first_live(&self) -> DueKey {
+        let near = self.near.first_key_value().map_or(DUE_END, |(key, _)| *key);
+        near.min(self.loaded_upto)
+    }
+
+    /// Moves the cursor as far as what is left allows; when many rows behind it are gone, also beyond
+    /// `time_ms`, where a message sent later may have to move it back.
+    pub(crate) fn move_cursor(&mut self, time_ms: u64, gone_max: usize) {
+        let first = self.first_live();
+        let wanted =
+            if self.gone >= gone_max { first } else { self.cursor.max((time_ms, 0)) };
+        // Moved back, it leaves behind it again what it had passed.
+        self.gone = match () {
+            () if first < self.cursor => gone_max,
+            () if self.gone >= gone_max => 0,
+            () => self.gone,
+        };
+        self.cursor = wanted.min(first);
+    }
+}
+
+/// Bytes accounted for a near message beside its own: its place in the order and among the tokens.
+const NEAR_TIMER_BYTES: usize = 256;
+
+impl NearTimer {
+    pub(crate) fn bytes(&self) -> usize {
+        self.message.weight() + NEAR_TIMER_BYTES
+    }
+
+    /// The sender's id and the token.
+    fn owned_token(&self) -> Option<(CompactString, CompactString)> {
+        let token = self.token.clone()?;
+        let sender = self.message.caller.as_ref().expect("a delayed message has a sender");
+        Some((sender.id.clone(), token))
     }
 }
 

@@ -171,7 +171,8 @@ const DUE_TOKEN: u8 = 2;
 #[derive(Debug)]
 pub(crate) enum Due {
     Message(Message),
-    Token { id: CompactString, token: CompactString },
+    /// `bytes`: the weight of its message, which lies under the token.
+    Token { id: CompactString, token: CompactString, bytes: usize },
 }
 
 pub(crate) fn put_due_message(out: &mut Vec<u8>, message: &Message) {
@@ -179,10 +180,11 @@ pub(crate) fn put_due_message(out: &mut Vec<u8>, message: &Message) {
     put_message(out, message, true);
 }
 
-pub(crate) fn put_due_token(out: &mut Vec<u8>, id: &str, token: &str) {
+pub(crate) fn put_due_token(out: &mut Vec<u8>, id: &str, token: &str, bytes: usize) {
     out.push(DUE_TOKEN);
     put_bytes(out, id.as_bytes());
     put_bytes(out, token.as_bytes());
+    put_varint(out, bytes as u64);
 }
 
 pub(crate) fn get_due(bytes: &[u8]) -> Result<Due, DecodeError> {
@@ -192,6 +194,11 @@ pub(crate) fn get_due(bytes: &[u8]) -> Result<Due, DecodeError> {
         DUE_TOKEN => Ok(Due::Token {
             id: CompactString::new(reader.str("id")?),
             token: CompactString::new(reader.str("token")?),
+            // Rows of earlier versions end here.
+            bytes: match reader.is_empty() {
+                true => 0,
+                false => reader.varint("length of the message")? as usize,
+            },
         }),
         _ => Err(DecodeError { expected: "a known kind of delayed message" }),
     }
@@ -307,10 +314,11 @@ mod tests {
     #[test]
     fn delayed_messages_and_tokens_come_back() {
         let mut bytes = Vec::new();
-        put_due_token(&mut bytes, "Bob", "token");
-        assert!(
-            matches!(get_due(&bytes), Ok(Due::Token { id, token }) if id == "Bob" && token == "token")
-        );
+        put_due_token(&mut bytes, "Bob", "token", 300);
+        let Ok(Due::Token { id, token, bytes: 300 }) = get_due(&bytes) else {
+            panic!("{:?}", get_due(&bytes));
+        };
+        assert_eq!((&*id, &*token), ("Bob", "token"));
         bytes.clear();
         put_token(&mut bytes, 5, 7, &message());
         assert_eq!(get_token(&bytes), Ok((5, 7, message())));

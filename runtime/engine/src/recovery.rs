@@ -85,7 +85,7 @@ impl Shard {
                 }
                 Key::Fired => {
                     let [due_ms, arrival] = get_numbers(value)?;
-                    part.timers.fired = (due_ms, arrival);
+                    part.timers.cursor = (due_ms, arrival);
                     part.timers.loaded_upto = (due_ms, arrival);
                 }
                 Key::DeadTally => {

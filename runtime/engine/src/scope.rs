@@ -39,8 +39,8 @@ pub(crate) struct OpenCommit {
     pub(crate) sends: Vec<(Partition, Partition)>,
     /// Egress queues that were given records.
     pub(crate) egress: Vec<(Partition, Arc<str>)>,
-    /// Partitions whose delayed messages have fired.
-    pub(crate) fired: Vec<Partition>,
+    /// Partitions whose delayed messages have fired or were cancelled: their cursors move.
+    pub(crate) cursors: Vec<Partition>,
     pub(crate) trims: Vec<Trim>,
     /// When trims that no other effect has taken along are sealed by themselves.
     pub(crate) trims_at_ms: Option<u64>,

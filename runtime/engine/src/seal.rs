@@ -134,10 +134,12 @@ impl Shard {
             keys::egress_head(&mut self.key, partition, &outbox);
             self.put(partition, &numbers(&head));
         }
-        for partition in std::mem::take(&mut self.scopes[index].open.fired) {
+        for partition in std::mem::take(&mut self.scopes[index].open.cursors) {
+            let (time_ms, gone_max) = (self.time_ms(partition), self.gone_max());
             let timers = &mut self.part(partition).timers;
             timers.is_touched = false;
-            let (due_ms, arrival) = timers.fired;
+            timers.move_cursor(time_ms, gone_max);
+            let (due_ms, arrival) = timers.cursor;
             keys::fired(&mut self.key, partition);
             self.put(partition, &numbers(&[due_ms, arrival]));
         }

@@ -270,6 +270,12 @@ impl Shard {
         self.activations.memory
     }
 
+    /// Delayed messages that are in memory, of all partitions.
+    #[must_use]
+    pub fn near_timers(&self) -> usize {
+        self.parts.iter().flatten().map(|part| part.timers.near.len()).sum()
+    }
+
     /// Whether recovery has found every address with pending messages.
     #[must_use]
     pub fn is_recovered(&self) -> bool {

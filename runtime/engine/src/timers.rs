@@ -39,7 +39,7 @@ impl Shard {
             put_token(&mut self.value, due_ms, arrival, &message);
             self.put_scratch(partition);
             self.value.clear();
-            put_due_token(&mut self.value, &id, token);
+            put_due_token(&mut self.value, &id, token, message.weight());
         } else {
             put_due_message(&mut self.value, &message);
         }
@@ -50,8 +50,12 @@ impl Shard {
         timers.far_commit = commit;
         if timers.loading || (due_ms, arrival) < timers.loaded_upto {
             let timer = NearTimer { token, message: Arc::new(message) };
-            self.insert_near(partition, (due_ms, arrival), timer);
+            timers.insert((due_ms, arrival), timer);
+            let is_before = (due_ms, arrival) < timers.cursor;
             self.shorten_near(partition);
+            if is_before && !breaks(Breakage::TimerBehindCursor) {
+                self.list_cursor(partition);
+            }
         }
         self.register_due(partition);
         self.load_timers(partition);
@@ -67,7 +71,7 @@ impl Shard {
         if breaks(Breakage::CancelInMemory) {
             let timers = &mut self.part(partition).timers;
             if let Some(key) = timers.tokens.remove(&(id.clone(), token.clone())) {
-                timers.near.remove(&key);
+                timers.remove(key);
             }
             self.register_due(partition);
             return;
@@ -90,34 +94,55 @@ impl Shard {
     fn forget_token(&mut self, partition: Partition, id: &CompactString, token: &CompactString) {
         let timers = &mut self.part(partition).timers;
         let owned = (id.clone(), token.clone());
-        let known = timers.tokens.remove(&owned);
+        let known = timers.tokens.get(&owned).copied();
         if timers.loading {
             timers.touched.insert(owned);
         }
-        if let Some((due_ms, arrival)) = known {
-            timers.near.remove(&(due_ms, arrival));
-            keys::due(&mut self.key, partition, due_ms, arrival);
-            self.delete(partition);
+        if let Some(key) = known {
+            timers.remove(key);
+            self.delete_due(partition, key);
         }
     }
 
-    fn insert_near(&mut self, partition: Partition, key: DueKey, timer: NearTimer) {
+    /// Deletes the row of a message that will not fire. Where that never ends, as with messages that are
+    /// always cancelled, the next start must not have to read past all of them.
+    fn delete_due(&mut self, partition: Partition, (due_ms, arrival): DueKey) {
+        keys::due(&mut self.key, partition, due_ms, arrival);
+        self.delete(partition);
+        let gone_max = self.gone_max();
         let timers = &mut self.part(partition).timers;
-        if let Some(token) = &timer.token {
-            let sender = timer.message.caller.as_ref().expect("a delayed message has a sender");
-            timers.tokens.insert((sender.id.clone(), token.clone()), key);
+        timers.gone += 1;
+        if timers.gone >= gone_max {
+            self.list_cursor(partition);
         }
-        timers.near.insert(key, timer);
     }
 
-    /// Keeps the number of delayed messages in memory at its bound: the latest are left to the store.
+    /// Rows of cancelled messages that a start reads past, at most, before the cursor is moved.
+    pub(crate) fn gone_max(&self) -> usize {
+        (self.config.limits.timers_near_max / 4).max(1)
+    }
+
+    /// Lists the partition among those whose cursor the open commit writes.
+    fn list_cursor(&mut self, partition: Partition) {
+        let timers = &mut self.part(partition).timers;
+        if !std::mem::replace(&mut timers.is_touched, true) {
+            self.scope(partition).open.cursors.push(partition);
+        }
+    }
+
+    /// Keeps the delayed messages in memory within their bounds: the latest are left to the store.
     fn shorten_near(&mut self, partition: Partition) {
         let near_max = self.config.limits.timers_near_max;
+        let bytes_max = self.config.limits.timers_near_bytes_max;
         let timers = &mut self.part(partition).timers;
-        while timers.near.len() > near_max && !timers.loading {
-            let (key, timer) = timers.near.pop_last().expect("more than the bound");
+        while !timers.loading
+            && timers.near.len() > 1
+            && (timers.near.len() > near_max || timers.near_bytes > bytes_max)
+        {
+            let (key, _) = timers.near.last_key_value().expect("there is more than one");
+            let key = *key;
+            timers.remove(key);
             timers.loaded_upto = timers.loaded_upto.min(key);
-            forget_near_token(&mut timers.tokens, &timer);
         }
     }
 
@@ -155,16 +180,13 @@ impl Shard {
 
     fn fire_first(&mut self, partition: Partition) {
         let timers = &mut self.part(partition).timers;
-        let Some((key, timer)) = timers.near.pop_first() else {
+        let Some((key, timer)) = timers.pop_first() else {
             return;
         };
-        forget_near_token(&mut timers.tokens, &timer);
         let (due_ms, arrival) = key;
         assert!(timers.fired <= key, "{partition}: {key:?} fires after {:?}", timers.fired);
         timers.fired = (due_ms, arrival + 1);
-        if !std::mem::replace(&mut timers.is_touched, true) {
-            self.scope(partition).open.fired.push(partition);
-        }
+        self.list_cursor(partition);
         keys::due(&mut self.key, partition, key.0, key.1);
         self.delete(partition);
         let message = Arc::unwrap_or_clone(timer.message);
@@ -180,9 +202,11 @@ impl Shard {
     /// Reads later messages from the store when few of those in memory are left.
     pub(crate) fn load_timers(&mut self, partition: Partition) {
         let near_max = self.config.limits.timers_near_max;
+        let bytes_max = self.config.limits.timers_near_bytes_max;
         let visible = self.scope(partition).visible;
         let timers = &mut self.part(partition).timers;
-        if timers.loading || timers.loaded_upto == DUE_END || timers.near.len() > near_max / 4 {
+        let has_enough = timers.near.len() > near_max / 4 || timers.near_bytes > bytes_max / 4;
+        if timers.loading || timers.loaded_upto == DUE_END || has_enough {
             return;
         }
         timers.loading = true;
@@ -196,7 +220,7 @@ impl Shard {
 
     pub(crate) fn scan_timers(&mut self, partition: Partition) {
         let near_max = self.config.limits.timers_near_max;
-        let bytes_max = self.config.limits.scan_bytes_max;
+        let bytes_max = self.config.limits.timers_near_bytes_max / 2;
         let timers = &mut self.part(partition).timers;
         let (mut from, mut to) = (Vec::new(), Vec::new());
         keys::due(&mut from, partition, timers.loaded_upto.0, timers.loaded_upto.1);
@@ -211,21 +235,34 @@ impl Shard {
         rows: &[(Bytes, Bytes)],
         more: bool,
     ) -> Result<(), DecodeError> {
+        let bytes_max = self.config.limits.timers_near_bytes_max / 2;
         let mut tokens = Vec::new();
+        let mut tokens_bytes = 0;
         let mut upto = DUE_END;
         for (key, value) in rows {
             let (_, Key::Due { due_ms, arrival }) = keys::parse(key)? else {
                 return Err(DecodeError { expected: "the key of a delayed message" });
             };
+            let due = get_due(value)?;
+            if let Due::Token { bytes, .. } = due {
+                tokens_bytes += bytes;
+                if tokens_bytes > bytes_max && !tokens.is_empty() {
+                    // Their messages lie elsewhere: no more are read at once than there is room for.
+                    upto = (due_ms, arrival);
+                    break;
+                }
+            }
             if more {
                 upto = (due_ms, arrival + 1);
             }
-            match get_due(value)? {
+            match due {
                 Due::Message(message) => {
                     let timer = NearTimer { token: None, message: Arc::new(message) };
-                    self.insert_near(partition, (due_ms, arrival), timer);
+                    self.part(partition).timers.insert((due_ms, arrival), timer);
                 }
-                Due::Token { id, token } => tokens.push(TokenRow { due_ms, arrival, id, token }),
+                Due::Token { id, token, .. } => {
+                    tokens.push(TokenRow { due_ms, arrival, id, token });
+                }
             }
         }
         if tokens.is_empty() {
@@ -261,13 +298,10 @@ impl Shard {
                 Some(message) if !is_touched => {
                     let token = Some(row.token.clone());
                     let timer = NearTimer { token, message: Arc::new(message) };
-                    self.insert_near(partition, (row.due_ms, row.arrival), timer);
+                    timers.insert((row.due_ms, row.arrival), timer);
                 }
-                _ if self.part(partition).timers.near.contains_key(&(row.due_ms, row.arrival)) => {}
-                _ => {
-                    keys::due(&mut self.key, partition, row.due_ms, row.arrival);
-                    self.delete(partition);
-                }
+                _ if timers.near.contains_key(&(row.due_ms, row.arrival)) => {}
+                _ => self.delete_due(partition, (row.due_ms, row.arrival)),
             }
         }
         self.timers_loaded(partition, upto);
@@ -280,24 +314,12 @@ impl Shard {
         timers.touched.clear();
         timers.loaded_upto = upto;
         // Messages sent while the load was under way went into memory whatever their time.
-        while let Some(entry) = timers.near.last_entry() {
-            if *entry.key() < upto {
-                break;
-            }
-            let timer = entry.remove();
-            forget_near_token(&mut timers.tokens, &timer);
+        while let Some((key, _)) = timers.near.last_key_value().filter(|(key, _)| **key >= upto) {
+            let key = *key;
+            timers.remove(key);
         }
         self.shorten_near(partition);
         self.register_due(partition);
         self.load_timers(partition);
-    }
-}
-
-fn forget_near_token(
-    tokens: &mut rustc_hash::FxHashMap<(CompactString, CompactString), DueKey>,
-    timer: &NearTimer,
-) {
-    if let (Some(token), Some(sender)) = (&timer.token, &timer.message.caller) {
-        tokens.remove(&(sender.id.clone(), token.clone()));
     }
 }

@@ -29,6 +29,12 @@ use crate::settings::{PARTITIONS_DEFAULT, Settings};
 /// Part of the memory bound that awake instances may use.
 const AWAKE_SHARE: u64 = 4;
 
+/// Part that delayed messages which are due next may use, over all partitions.
+const TIMERS_SHARE: u64 = 16;
+
+/// What a partition has of it at least, in bytes.
+const TIMERS_BYTES_MIN: u64 = 16 << 10;
+
 /// What calls of functions under way get of the time to stop. Those that are retried because their
 /// endpoint is away would use all of it; what is not finished is done again at the next start.
 const CALLS_GRACE: Duration = Duration::from_secs(2);
@@ -129,7 +135,7 @@ pub async fn start(
             index,
             process: process.clone(),
             store: store.clone(),
-            limits: limits(settings, shards),
+            limits: limits(settings, shards, partitions),
             ingresses: plan.ingresses.iter().map(|i| i.ingress.clone()).collect(),
             egresses: plan.egresses.iter().map(|e| e.egress.clone()).collect(),
             opened,
@@ -205,7 +211,8 @@ fn refuse_orphans(
     Ok(())
 }
 
-fn limits(settings: &Settings, shards: usize) -> Limits {
+fn limits(settings: &Settings, shards: usize, partitions: u16) -> Limits {
+    let timers_bytes = settings.runtime.memory_bytes / TIMERS_SHARE / u64::from(partitions);
     let chosen = &settings.limits;
     let defaults = Limits::default();
     let millis = |duration: Duration| duration.as_millis() as u64;
@@ -221,6 +228,7 @@ fn limits(settings: &Settings, shards: usize) -> Limits {
         idle_ms: millis(settings.runtime.idle_sleep),
         channel_window_bytes: chosen.channel_window_bytes as usize,
         egress_window_len: chosen.egress_window,
+        timers_near_bytes_max: timers_bytes.max(TIMERS_BYTES_MIN) as usize,
         retry_delay_ms_min: millis(chosen.retry_delay_min),
         retry_delay_ms_max: millis(chosen.retry_delay_max),
         dead_letters_max: chosen.dead_letter_messages,

@@ -255,6 +255,7 @@ pub fn limits(rng: &mut Rng) -> Limits {
         channel_window_bytes: rng.pick(&[1, 300, 2_000, 1 << 20]),
         egress_window_len: rng.range(1, 4) as usize,
         timers_near_max: rng.pick(&[4, 4, 5, 8, 1_024]),
+        timers_near_bytes_max: rng.pick(&[1, 2_000, 1 << 20, 1 << 20]),
         timers_per_turn: rng.pick(&[1, 2, 100]),
         scan_rows_max: rng.pick(&[1, 2, 5, 1_024]),
         scan_bytes_max: rng.pick(&[1, 300, 1 << 20]),

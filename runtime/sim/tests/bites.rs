@@ -49,6 +49,7 @@ finds! {
     a_reply_that_skips_the_empty_commit: SkipEmptyCommit,
     an_answer_to_an_earlier_call: StaleGeneration,
     delayed_messages_before_their_time: FireEarly,
+    delayed_messages_sent_for_a_time_that_was_passed: TimerBehindCursor,
     expired_values_that_come_back: ReviveExpired,
     reports_of_gaps_that_were_overtaken: DropStaleGap,
 }

@@ -257,12 +257,12 @@ fn a_cancellation_that_cannot_be_read_yet_holds_up_reading_timers() {
     check(
         &mut rig,
         &expect![[r#"
-        call count/a with [two] state [None]
-        -- not read before the commit
-        commit 3: -token(a far) -due(1010 3) -token(a a) -due(1020 4) -token(a b) -due(1030 5) -token(a c)
-        scan Timers { partition: Partition(0) }
-        get 1 of Tokens { partition: Partition(0), rows: [TokenRow { due_ms: 1050, arrival: 7, id: "a", token: "far" }], upto: (18446744073709551615, 18446744073709551615) }
-        get 1 of State { id: InvocationId { slot: 1, generation: 7 }, first: 0 }
-    "#]],
+            call count/a with [two] state [None]
+            -- not read before the commit
+            commit 3: -token(a far) -due(1010 3) -token(a a) -due(1020 4) -token(a b) -due(1030 5) -token(a c) +fired
+            scan Timers { partition: Partition(0) }
+            get 1 of Tokens { partition: Partition(0), rows: [TokenRow { due_ms: 1050, arrival: 7, id: "a", token: "far" }], upto: (18446744073709551615, 18446744073709551615) }
+            get 1 of State { id: InvocationId { slot: 1, generation: 7 }, first: 0 }
+        "#]],
     );
 }

@@ -268,6 +268,65 @@ fn an_expired_value_is_gone_for_good_and_its_memory_too() {
 }
 
 #[test]
+fn calls_keep_a_value_that_expires_after_calls_and_only_writes_one_that_expires_after_writes() {
+    let mut rig = Rig::new();
+    for target in ["visited/a", "brief/a"] {
+        wake(&mut rig, target);
+        rig.submit(target, "one");
+        rig.done(answer().set("value"));
+    }
+    rig.sync();
+    // Calls alone, each well within the time of the one before; the second one fails and is repeated.
+    for _ in 0..2 {
+        rig.advance(30);
+        for target in ["visited/a", "brief/a"] {
+            rig.submit(target, "again");
+            rig.done(answer());
+        }
+        rig.sync();
+    }
+    rig.submit("visited/a", "failing");
+    rig.advance(40);
+    rig.fails();
+    rig.sync();
+    rig.text();
+    // Another life counts the time in between: each request restarts it, also one that failed.
+    let rows = std::mem::take(&mut rig.rows);
+    let mut rig = Rig::with(Setup { rows, is_known: true, ..Setup::default() });
+    rig.advance(100);
+    rig.read();
+    check(
+        &mut rig,
+        &expect![[r#"
+            scan Timers { partition: Partition(0) }
+            scan Recovery { partition: Partition(0) }
+            scan Mail { id: InvocationId { slot: 0, generation: 2 } }
+            get 1 of State { id: InvocationId { slot: 0, generation: 3 }, first: 0 }
+            call visited/a with [failing] state [Some("value")]
+        "#]],
+    );
+    rig.done(answer());
+    rig.sync();
+    rig.advance(49);
+    rig.submit("visited/a", "in time");
+    rig.done(answer());
+    rig.advance(50);
+    rig.submit("visited/a", "too late");
+    rig.submit("brief/a", "too late");
+    rig.read();
+    check(
+        &mut rig,
+        &expect![[r#"
+            commit 1: -pending(a 9) +state(a.n)
+            call visited/a with [in time] state [Some("value")]
+            call visited/a with [too late] state [None]
+            get 1 of State { id: InvocationId { slot: 1, generation: 8 }, first: 0 }
+            call brief/a with [too late] state [None]
+        "#]],
+    );
+}
+
+#[test]
 fn an_egress_under_steady_load_is_read_all_the_same() {
     let mut rig = bounded(Limits { egress_window_len: 1, ..Limits::default() });
     wake(&mut rig, "count/a");

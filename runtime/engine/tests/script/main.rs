@@ -3,6 +3,7 @@
 
 mod arriving;
 mod bounds;
+mod delayed;
 mod entries;
 mod failing;
 mod leaving;

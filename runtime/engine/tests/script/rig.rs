@@ -66,9 +66,9 @@ impl Default for Setup {
     }
 }
 
-/// Functions `t/count` and `t/brief` with a state, `t/table`, `t/written` and `t/used` with a table,
-/// whose entries stay or expire; `t/learn` that has to be asked; `t/dead`, `t/drop` and `t/slow` with
-/// failure policies; `t/nobody` is not served.
+/// Functions `t/count`, `t/brief` and `t/visited` with a state, `t/table`, `t/written` and `t/used` with
+/// a table, whose entries stay or expire; `t/learn` that has to be asked; `t/dead`, `t/drop` and `t/slow`
+/// with failure policies; `t/nobody` is not served.
 #[derive(Debug)]
 struct Functions;
 
@@ -78,6 +78,9 @@ impl Catalog for Functions {
             "count" => Declared::Served { specs: Some(vec![spec("n", Expiration::Never)]) },
             "brief" => {
                 Declared::Served { specs: Some(vec![spec("n", Expiration::AfterWrite(50))]) }
+            }
+            "visited" => {
+                Declared::Served { specs: Some(vec![spec("n", Expiration::AfterInvoke(50))]) }
             }
             "table" => Declared::Served { specs: Some(vec![entries(Expiration::Never)]) },
             "written" => {
@@ -331,6 +334,12 @@ impl Rig {
         self.handle(Event::Redeem { partition: Partition(0), rows, redeem, token });
     }
 
+    /// Who sent the first message of the call that waits longest.
+    pub(crate) fn caller(&self) -> String {
+        let (_, invocation) = self.calls.front().expect("a call waits");
+        short(invocation.messages[0].caller.as_ref().expect("it has a caller"))
+    }
+
     /// Every call gets an empty answer.
     pub(crate) fn done_all(&mut self) {
         while !self.calls.is_empty() {
@@ -394,12 +403,15 @@ impl Rig {
                 }
                 Action::Scan { purpose, range } => {
                     let all = self.rows.range(range.from.clone()..range.to);
-                    let mut rows: Vec<_> = all
-                        .take(range.rows_max + 1)
-                        .map(|(key, value)| (key.clone().into(), value.clone()))
-                        .collect();
-                    let more = rows.len() > range.rows_max;
-                    rows.truncate(range.rows_max);
+                    let (mut rows, mut bytes, mut more) = (Vec::new(), 0, false);
+                    for (key, value) in all {
+                        more = rows.len() == range.rows_max || bytes >= range.bytes_max;
+                        if more {
+                            break;
+                        }
+                        bytes += key.len() + value.len();
+                        rows.push((key.clone().into(), value.clone()));
+                    }
                     let scanned =
                         Scanned { purpose: purpose.clone(), from: range.from, rows: rows.len() };
                     self.scans.push(scanned);
