@@ -2,6 +2,7 @@
 //! inside of the runtime, and rings. The bench binary serves them in-process when it runs as a
 //! server, and `bench/request-counter` also over HTTP.
 
+pub(crate) mod alarm;
 pub(crate) mod generator;
 pub(crate) mod ring;
 

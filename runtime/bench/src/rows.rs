@@ -8,6 +8,7 @@ pub(crate) mod memory;
 pub(crate) mod raw;
 pub(crate) mod remote;
 pub(crate) mod ring;
+pub(crate) mod timers;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -42,6 +43,11 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
     benchmark("http", "durable request-reply over HTTP, in-process function", http::run),
     benchmark("remote", "durable request-reply over HTTP, remote Rust function", remote::run),
     benchmark("memory", "idle memory, start, memory of awake and sleeping instances", memory::run),
+    benchmark(
+        "timers",
+        "ten million delayed messages pending: lateness, memory, restart",
+        timers::run,
+    ),
     // Last: what other rows have measured beside themselves is not measured again.
     benchmark("raw", "the disk, bare HTTP servers, bare loops: what the machine can do", raw::run),
 ];
@@ -134,7 +140,7 @@ pub(crate) fn role(arguments: &[&str]) -> Result<Process> {
     Process::start(arguments.first().copied().unwrap_or("role"), command)
 }
 
-fn own_binary() -> Result<PathBuf> {
+pub(crate) fn own_binary() -> Result<PathBuf> {
     std::env::current_exe().context("cannot find this program's file")
 }
 

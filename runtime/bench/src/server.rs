@@ -137,6 +137,13 @@ impl Metrics {
         self.lines(name).map(|(_, value)| value).sum()
     }
 
+    /// Delayed messages that functions have sent.
+    pub(crate) fn delayed(&self) -> u64 {
+        let lines = self.lines("dormouse_effects_total");
+        let delayed = lines.filter(|(labels, _)| labels.contains("kind=\"delayed\""));
+        delayed.map(|(_, value)| value as u64).sum()
+    }
+
     /// Messages that functions whose names begin like this were given.
     pub(crate) fn messages_of(&self, function: &str) -> u64 {
         let label = format!("{{function=\"{function}");

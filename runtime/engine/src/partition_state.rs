@@ -262,8 +262,7 @@ impl Timers {
     /// `time_ms`, where a message sent later may have to move it back.
     pub(crate) fn move_cursor(&mut self, time_ms: u64, gone_max: usize) {
         let first = self.first_live();
-        let wanted =
-            if self.gone >= gone_max { first } else { self.cursor.max((time_ms, 0)) };
+        let wanted = if self.gone >= gone_max { first } else { self.cursor.max((time_ms, 0)) };
         // Moved back, it leaves behind it again what it had passed.
         self.gone = match () {
             () if first < self.cursor => gone_max,

@@ -172,7 +172,11 @@ const DUE_TOKEN: u8 = 2;
 pub(crate) enum Due {
     Message(Message),
     /// `bytes`: the weight of its message, which lies under the token.
-    Token { id: CompactString, token: CompactString, bytes: usize },
+    Token {
+        id: CompactString,
+        token: CompactString,
+        bytes: usize,
+    },
 }
 
 pub(crate) fn put_due_message(out: &mut Vec<u8>, message: &Message) {

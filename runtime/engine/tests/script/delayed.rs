@@ -85,7 +85,10 @@ fn a_token_is_free_again_when_its_message_has_fired_or_was_cancelled() {
 }
 
 fn is_timer(key: &[u8]) -> bool {
-    matches!(keys::parse(key).expect("a whole key").1, keys::Key::Due { .. } | keys::Key::Token { .. })
+    matches!(
+        keys::parse(key).expect("a whole key").1,
+        keys::Key::Due { .. } | keys::Key::Token { .. }
+    )
 }
 
 #[test]

@@ -1,0 +1,52 @@
+//! What a puppet does: what its message says, a line of words. The same function runs inside of the
+//! runtime (the binary `puppet`) and is served to it (the binary `far-puppet`).
+
+use std::time::Duration;
+
+use dormouse_sdk::record::PlaygroundRecord;
+use dormouse_sdk::{Context, FunctionError, State};
+
+/// What was noted, one line each.
+pub(crate) const NOTES: State<String> = State::new("notes");
+
+/// The message is a line of words; a message with somebody who waits is answered with the notes.
+pub(crate) async fn puppet(ctx: &mut Context, line: String) -> Result<(), FunctionError> {
+    // A note, what is ignored, and the text of a message that is sent on may have spaces.
+    let parts = if line.starts_with("note ") || line.starts_with("ignore ") { 2 } else { 4 };
+    let words: Vec<&str> = line.splitn(parts, ' ').collect();
+    match words[..] {
+        ["list"] | ["ignore", _] => {}
+        ["note", text] => note(ctx, text)?,
+        ["send", target, id, text] => ctx.send((target, id), text)?,
+        ["after", millis, "-", text] => {
+            let own = ctx.address().clone();
+            ctx.send_after(duration(millis)?, own, format!("note {text}"))?;
+        }
+        ["after", millis, token, text] => {
+            let own = ctx.address().clone();
+            ctx.send_after_with_token(duration(millis)?, token, own, format!("note {text}"))?;
+        }
+        ["cancel", token] => ctx.cancel(token)?,
+        ["egress", egress, topic, text] => {
+            let record = PlaygroundRecord { topic: topic.to_owned(), payload: text.to_owned() };
+            ctx.send_egress(egress, record)?;
+        }
+        _ => return Err(FunctionError::new(format!("`{line}` is nothing to do"))),
+    }
+    if ctx.caller().is_some_and(|caller| caller.function_type != ctx.address().function_type) {
+        let notes = ctx.get(&NOTES)?.unwrap_or_default();
+        ctx.reply(notes)?;
+    }
+    Ok(())
+}
+
+fn note(ctx: &mut Context, text: &str) -> Result<(), FunctionError> {
+    let mut notes = ctx.get(&NOTES)?.unwrap_or_default();
+    notes.push_str(text);
+    notes.push('\n');
+    Ok(ctx.set(&NOTES, notes)?)
+}
+
+fn duration(millis: &str) -> Result<Duration, FunctionError> {
+    Ok(Duration::from_millis(millis.parse::<u64>()?))
+}
