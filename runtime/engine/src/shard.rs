@@ -205,6 +205,12 @@ impl Shard {
         self.search_more();
     }
 
+    /// Only moves the clock: what follows happens at this time, as what an invocation asks for does when
+    /// it has ended long after the last [`Shard::advance`].
+    pub fn observe(&mut self, now_ms: u64) {
+        self.now_ms = self.now_ms.max(now_ms);
+    }
+
     /// When [`Shard::advance`] has to be called next, at the latest.
     #[must_use]
     pub fn next_wake_ms(&self) -> Option<u64> {

@@ -83,11 +83,15 @@ impl Admin {
 }
 
 async fn readyz(State(shared): State<Shared>) -> Response {
-    if (shared.ready)() {
-        "ready\n".into_response()
-    } else {
-        (StatusCode::SERVICE_UNAVAILABLE, "not ready\n").into_response()
+    let (status, mut text) = match (shared.ready)() {
+        true => (StatusCode::OK, "ready\n".to_owned()),
+        false => (StatusCode::SERVICE_UNAVAILABLE, "not ready\n".to_owned()),
+    };
+    // Also what holds up only its own addresses, for whoever looks.
+    for stall in shared.metrics.stalls.list() {
+        text += &format!("{stall}\n");
     }
+    (status, text).into_response()
 }
 
 async fn page(State(shared): State<Shared>) -> Response {

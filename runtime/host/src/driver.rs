@@ -17,14 +17,14 @@ pub(crate) mod room;
 use std::cell::RefCell;
 use std::collections::VecDeque;
 use std::rc::Rc;
-use std::sync::Arc;
+use std::sync::{Arc, PoisonError};
 use std::time::{Duration, Instant};
 
 use dormouse_engine::{
-    Action, Commit, Event, Fence, Frame, InvocationId, Limits, Opened, Scoping, Shard, ShardConfig,
-    SubmitToken,
+    Action, Commit, Completed, Event, Fence, Frame, InvocationId, Limits, Opened, Scoping, Shard,
+    ShardConfig, SubmitToken,
 };
-use dormouse_protocol::{Invocation, Message, Partition};
+use dormouse_protocol::{FunctionType, Invocation, InvokeError, Message, Partition};
 use dormouse_sdk::egress::{EgressEntry, Receipt};
 use dormouse_store::{Lsn, ShardStore, StoreError};
 use rustc_hash::FxHashMap;
@@ -40,6 +40,7 @@ use crate::driver::lane::LaneState;
 use crate::driver::process::{Process, QUEUE_SEPARATOR};
 use crate::driver::report::Report;
 use crate::metrics::ShardMetrics;
+use crate::stall::pulse::Pulse;
 
 /// Longest that a commit which nobody waits for collects effects while invocations wait.
 const SEAL_AFTER: Duration = Duration::from_millis(5);
@@ -62,6 +63,7 @@ pub(crate) struct Driver {
     pub(crate) lane: Rc<LaneState>,
     table: SharedTable,
     process: Arc<Process>,
+    pub(crate) pulse: Arc<Pulse>,
     metrics: Arc<ShardMetrics>,
     clock: Clock,
     /// Commits handed to the store and not durable: position, scope, number, when.
@@ -127,6 +129,7 @@ impl Driver {
             desk: Desk::default(),
             sealed_at: Instant::now(),
             stops_at: None,
+            pulse: process.pulses[index].clone(),
             process,
         }
     }
@@ -153,6 +156,11 @@ impl Driver {
 
     /// Takes turns until it is told to stop and has settled, or cannot go on.
     pub(crate) async fn run(&mut self) {
+        self.take_turns().await;
+        self.pulse.end();
+    }
+
+    async fn take_turns(&mut self) {
         loop {
             if let Err(error) = self.turn() {
                 tracing::error!(shard = self.index, %error, "the shard cannot go on");
@@ -205,6 +213,7 @@ impl Driver {
 
     /// One turn. An error is why the shard cannot go on.
     fn turn(&mut self) -> Result<(), String> {
+        self.pulse.turn();
         let now_ms = self.clock.now_ms();
         self.shard.advance(now_ms);
         self.take_incoming()?;
@@ -255,6 +264,7 @@ impl Driver {
             }
             last = Some((*scope, *number));
             self.in_flight.pop_front();
+            self.pulse.store.commits.end(1);
         }
         if let Some((scope, number)) = last {
             self.shard.handle(Event::Durable { scope, number });
@@ -279,6 +289,7 @@ impl Driver {
                 Incoming::Reply { number, value } => self.lane.reply(number, value),
                 Incoming::Dead(question) => self.ask_dead(*question)?,
                 Incoming::Start => self.shard.handle(Event::Started),
+                Incoming::NameLongest { function_type } => self.name_longest(function_type),
                 Incoming::Stop { stops_at } => self.stops_at = Some(stops_at),
             }
         }
@@ -294,15 +305,28 @@ impl Driver {
                 Local::Done { id, result, nanos } => {
                     self.calls.end(id);
                     self.metrics.work.invocation_nanos.record(nanos);
-                    self.shard.handle(Event::Done { id, result });
+                    self.done(id, result);
+                }
+                Local::Got { purposes, values } => {
+                    self.pulse.store.reads.end(1);
+                    self.got(purposes, values)?;
+                }
+                Local::Scanned { purpose, result } => {
+                    self.pulse.store.reads.end(1);
+                    self.scanned(purpose, result)?;
                 }
                 Local::Read { id, read } => self.shard.handle(Event::Read { id, read }),
-                Local::Got { purposes, values } => self.got(purposes, values)?,
-                Local::Scanned { purpose, result } => self.scanned(purpose, result)?,
                 Local::Dead(read) => self.dead_read(read)?,
             }
         }
         Ok(())
+    }
+
+    /// For the watchdog: which call of this type has waited longest.
+    fn name_longest(&self, function_type: FunctionType) {
+        if let Some(longest) = self.lane.longest_call(function_type) {
+            *self.pulse.longest.lock().unwrap_or_else(PoisonError::into_inner) = Some(longest);
+        }
     }
 
     fn submit(&mut self, message: Message, acknowledge: Acknowledge) {
@@ -370,9 +394,20 @@ impl Driver {
         Ok(())
     }
 
+    pub(crate) fn done(&mut self, id: InvocationId, result: Result<Completed, InvokeError>) {
+        if let Ok(Completed::Effects { effects, .. }) = &result
+            && !effects.delayed.is_empty()
+        {
+            // Delays count from now, and the turn may have begun long ago.
+            self.shard.observe(self.clock.now_ms());
+        }
+        self.shard.handle(Event::Done { id, result });
+    }
+
     fn append(&mut self, scope: u32, commit: &Commit) -> Result<(), String> {
         let lsn = self.store.append(commit).map_err(|error| error.to_string())?;
         self.metrics.commits.size.record(commit.ops.as_bytes().len() as u64);
+        self.pulse.store.commits.begin();
         self.in_flight.push_back((lsn, scope, commit.number, Instant::now()));
         self.shard.handle(Event::Appended { scope, number: commit.number });
         // A commit without changes takes the position of the last one: when that is durable already,
@@ -425,6 +460,9 @@ impl Driver {
             let name = dormouse_protocol::TypeName::parse(&id).ok();
             // An egress that is no longer bound keeps its records: start-up has said so.
             if let Some(egress) = name.and_then(|name| self.process.egresses.get(&name)) {
+                if let Some(counts) = self.process.egress_counts.get(&id) {
+                    counts.deliver(entries.len());
+                }
                 egress.deliver(entries);
             }
         }

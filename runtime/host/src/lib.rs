@@ -16,5 +16,6 @@ pub mod plan;
 pub mod registry;
 pub mod runtime;
 pub mod settings;
+pub mod stall;
 pub mod store;
 pub mod yaml;

@@ -14,6 +14,7 @@ use dormouse_protocol::FunctionType;
 use dormouse_store::ScrubStatus;
 
 use crate::metrics::histogram::Histogram;
+use crate::stall::Stalls;
 
 /// Metrics of the process: one entry per shard.
 #[derive(Debug)]
@@ -21,6 +22,8 @@ pub struct Metrics {
     shards: Vec<Arc<ShardMetrics>>,
     /// What the store's scrub has read and found.
     pub scrub: Arc<ScrubStatus>,
+    /// What stands still.
+    pub stalls: Arc<Stalls>,
 }
 
 /// Counts of one shard. **Written by that shard's thread only**: a counter is a relaxed load and a
@@ -101,6 +104,8 @@ pub struct LoadMetrics {
 pub struct FunctionMetrics {
     pub invocations: Counter,
     pub messages: Counter,
+    /// Calls that succeeded.
+    pub ended: Counter,
     pub failures: Counter,
     /// Messages that were given up: kept as dead letters, and not kept.
     pub dead_letters: Counter,
@@ -119,7 +124,11 @@ impl Metrics {
     /// For a process with so many shards.
     #[must_use]
     pub fn new(shards: usize) -> Self {
-        Self { shards: (0..shards).map(|_| Arc::default()).collect(), scrub: Arc::default() }
+        Self {
+            shards: (0..shards).map(|_| Arc::default()).collect(),
+            scrub: Arc::default(),
+            stalls: Arc::default(),
+        }
     }
 
     /// The counts of one shard, by its number.
@@ -146,7 +155,7 @@ impl ShardMetrics {
         Arc::clone(functions.entry(function_type).or_default())
     }
 
-    fn each_function(&self, mut visit: impl FnMut(FunctionType, &FunctionMetrics)) {
+    pub(crate) fn each_function(&self, mut visit: impl FnMut(FunctionType, &FunctionMetrics)) {
         let functions = self.functions.lock().unwrap_or_else(PoisonError::into_inner);
         for (function_type, counts) in functions.iter() {
             visit(*function_type, counts);

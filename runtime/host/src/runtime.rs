@@ -25,6 +25,7 @@ use crate::driver::room::Room;
 use crate::metrics::Metrics;
 use crate::plan::Plan;
 use crate::settings::{PARTITIONS_DEFAULT, Settings};
+use crate::stall::watchdog::Watchdog;
 
 /// Part of the memory bound that awake instances may use.
 const AWAKE_SHARE: u64 = 4;
@@ -69,6 +70,7 @@ pub struct Running {
     process: Arc<Process>,
     store: Arc<dyn Store>,
     threads: Vec<JoinHandle<()>>,
+    watchdog: Option<Watchdog>,
     is_ready: Arc<AtomicBool>,
     /// Closed when every shard's ingresses and egresses have ended.
     serving: mpsc::Receiver<()>,
@@ -112,7 +114,13 @@ pub async fn start(
         room: Room::new(settings.limits.bodies_bytes),
         functions: plan.functions,
         egresses: plan.egresses.iter().map(|e| (e.id.clone(), e.egress.clone())).collect(),
+        egress_counts: plan
+            .egresses
+            .iter()
+            .map(|e| (e.id.to_string(), Default::default()))
+            .collect(),
         metrics,
+        pulses: (0..shards).map(|_| Arc::default()).collect(),
         stopping: watch::channel(None).0,
         failed: failing,
     });
@@ -121,6 +129,7 @@ pub async fn start(
         process: process.clone(),
         store: store.clone(),
         threads: Vec::new(),
+        watchdog: None,
         is_ready: Arc::default(),
         serving,
         failed,
@@ -158,6 +167,9 @@ pub async fn start(
         if go.send(()).is_err() {
             process.fail("a shard ended before it could serve");
         }
+    }
+    if let Some(after) = settings.runtime.stall_after {
+        running.watchdog = Some(Watchdog::start(process, after)?);
     }
     running.is_ready.store(true, Ordering::Release);
     Ok(running)
@@ -290,9 +302,13 @@ impl Running {
     #[must_use]
     pub fn readiness(&self) -> Arc<dyn Fn() -> bool + Send + Sync> {
         let (is_ready, failed) = (self.is_ready.clone(), self.failed.clone());
-        let scrub = self.process.metrics.scrub.clone();
+        let (scrub, stalls) =
+            (self.process.metrics.scrub.clone(), self.process.metrics.stalls.clone());
         Arc::new(move || {
-            is_ready.load(Ordering::Acquire) && failed.borrow().is_none() && scrub.damaged() == 0
+            is_ready.load(Ordering::Acquire)
+                && failed.borrow().is_none()
+                && scrub.damaged() == 0
+                && !stalls.hold_up_the_process()
         })
     }
 
@@ -332,6 +348,7 @@ impl Running {
             // A panic was caught and reported inside.
             drop(thread.join());
         }
+        drop(self.watchdog.take());
         self.store.close()
     }
 }

@@ -59,6 +59,8 @@ pub struct RuntimeSettings {
     pub memory_bytes: u64,
     /// An instance without messages for so long is put to sleep.
     pub idle_sleep: Duration,
+    /// What accepts work and finishes none for so long is said to stand still; `None`: never.
+    pub stall_after: Option<Duration>,
     /// A stopping process gives the invocations in flight so long.
     pub stop_timeout: Duration,
 }
@@ -143,6 +145,7 @@ impl Default for RuntimeSettings {
             partitions: None,
             memory_bytes: 512 * MIB,
             idle_sleep: Duration::from_secs(60),
+            stall_after: Some(Duration::from_secs(10)),
             stop_timeout: Duration::from_secs(30),
         }
     }

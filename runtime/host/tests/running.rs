@@ -3,19 +3,26 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
+use bytes::Bytes;
+use dormouse_engine::{Commit, Opened};
 use dormouse_host::metrics::Metrics;
 use dormouse_host::plan::{self, Plan};
 use dormouse_host::settings::Settings;
+use dormouse_host::stall::StallKind;
 use dormouse_host::{manifest, registry, runtime};
-use dormouse_protocol::{Address, FunctionType, Message, TypeName, TypedValue};
+use dormouse_protocol::{Address, FunctionType, Message, Partition, TypeName, TypedValue};
 use dormouse_sdk::ingress::{Ingress, Lane, LocalFuture, OpenError};
 use dormouse_sdk::manifest::{Diagnostics, Span};
 use dormouse_sdk::module::IngressBinding;
 use dormouse_sdk::{Context, FunctionError, State, function};
-use dormouse_store::{EmbeddedOptions, EmbeddedStore, MemoryStore};
+use dormouse_store::{
+    EmbeddedOptions, EmbeddedStore, Lsn, MemoryStore, ReadFuture, Rows, ShardStore, Store,
+    StoreError, Waker,
+};
 use tokio::sync::oneshot;
 
 const COUNT: State<i64> = State::new("count");
@@ -107,6 +114,7 @@ function! { "test/restless", restless }
 /// Sends one message and is done.
 #[derive(Debug)]
 struct Starter {
+    function: &'static str,
     started: Mutex<Option<oneshot::Sender<()>>>,
 }
 
@@ -119,7 +127,7 @@ impl Ingress for Starter {
         Box::pin(async move {
             let Some(started) = self.started.lock().unwrap().take() else { return };
             let value = dormouse_sdk::IntoValue::into_value(0_i64).unwrap();
-            let target = Address::new(FunctionType::new("test", "restless"), "a");
+            let target = Address::new(FunctionType::new("test", self.function), "a");
             let room = lane.admit(100).await.unwrap();
             lane.submit(Message { target, caller: None, value }, &room).await.unwrap();
             started.send(()).unwrap();
@@ -130,7 +138,7 @@ impl Ingress for Starter {
 #[tokio::test]
 async fn functions_that_never_rest_do_not_hold_up_a_stop() {
     let (sender, started) = oneshot::channel();
-    let starter = Starter { started: Mutex::new(Some(sender)) };
+    let starter = Starter { function: "restless", started: Mutex::new(Some(sender)) };
     let metrics = Arc::new(Metrics::new(2));
     let plan = plan_with(Arc::new(starter));
     let store = Arc::new(MemoryStore::new());
@@ -146,4 +154,141 @@ async fn functions_that_never_rest_do_not_hold_up_a_stop() {
         stopped.recv_timeout(Duration::from_secs(60))
     });
     stopped.await.unwrap().expect("it stops").unwrap();
+}
+
+/// A store whose disk does not answer until it is told to: commits are taken and do not become durable.
+#[derive(Debug)]
+struct HungStore {
+    inner: MemoryStore,
+    hangs: Arc<AtomicBool>,
+}
+
+#[derive(Debug)]
+struct HungShard {
+    inner: Box<dyn ShardStore>,
+    hangs: Arc<AtomicBool>,
+    durable: std::cell::Cell<Lsn>,
+}
+
+impl Store for HungStore {
+    fn open_shard(
+        &self,
+        shard: usize,
+        partitions: &[Partition],
+        waker: Waker,
+    ) -> Result<Box<dyn ShardStore>, StoreError> {
+        let inner = self.inner.open_shard(shard, partitions, waker)?;
+        let hangs = self.hangs.clone();
+        Ok(Box::new(HungShard { inner, hangs, durable: std::cell::Cell::default() }))
+    }
+
+    fn close(&self) -> Result<(), StoreError> {
+        self.inner.close()
+    }
+}
+
+impl ShardStore for HungShard {
+    fn open(&mut self, partition: Partition) -> ReadFuture<Opened> {
+        self.inner.open(partition)
+    }
+
+    fn append(&mut self, commit: &Commit) -> Result<Lsn, StoreError> {
+        self.inner.append(commit)
+    }
+
+    fn durable(&self) -> Result<Lsn, StoreError> {
+        if !self.hangs.load(Ordering::Acquire) {
+            self.durable.set(self.inner.durable()?);
+        }
+        Ok(self.durable.get())
+    }
+
+    fn get(&mut self, keys: Vec<Vec<u8>>) -> ReadFuture<Vec<Option<Bytes>>> {
+        self.inner.get(keys)
+    }
+
+    fn scan(
+        &mut self,
+        from: Vec<u8>,
+        to: Vec<u8>,
+        rows_max: usize,
+        bytes_max: usize,
+    ) -> ReadFuture<(Rows, bool)> {
+        self.inner.scan(from, to, rows_max, bytes_max)
+    }
+
+    fn is_saturated(&self) -> bool {
+        self.inner.is_saturated()
+    }
+}
+
+/// Waits for a condition with a bound that only a hang exceeds.
+async fn until(what: &str, condition: impl Fn() -> bool) {
+    let deadline = Instant::now() + Duration::from_secs(60);
+    while !condition() {
+        assert!(Instant::now() < deadline, "{what}");
+        tokio::time::sleep(Duration::from_millis(10)).await;
+    }
+}
+
+#[tokio::test]
+async fn a_store_whose_disk_hangs_is_named_and_nobody_is_told_to_come() {
+    let hangs = Arc::new(AtomicBool::new(true));
+    let store = Arc::new(HungStore { inner: MemoryStore::new(), hangs: hangs.clone() });
+    let (sender, receiver) = oneshot::channel();
+    let asker = Asker { numbers: vec![7], replies: Mutex::new(Some(sender)) };
+    let metrics = Arc::new(Metrics::new(1));
+    let mut settings = Settings::default();
+    settings.runtime.stall_after = Some(Duration::from_millis(200));
+    let plan = plan_with(Arc::new(asker));
+    let running = runtime::start(plan, &settings, metrics.clone(), store, 8).await.unwrap();
+    let is_ready = running.readiness();
+    until("it is named", || !metrics.stalls.list().is_empty()).await;
+    let stalls = metrics.stalls.list();
+    let [stall] = &stalls[..] else { panic!("{stalls:?}") };
+    assert_eq!((stall.kind, stall.name.as_str()), (StallKind::Store, "commits"));
+    assert!(stall.cause.contains("do not become durable"), "{stall}");
+    assert!(!is_ready());
+    hangs.store(false, Ordering::Release);
+    assert_eq!(receiver.await.unwrap().len(), 1);
+    until("it goes on", || metrics.stalls.list().is_empty()).await;
+    assert!(is_ready());
+    let stopping = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || stopping.block_on(running.stop())).await.unwrap().unwrap();
+}
+
+/// When the function was about to answer, and when its delayed message came.
+static DELAYED: Mutex<(Option<Instant>, Option<Instant>)> = Mutex::new((None, None));
+const DELAY: Duration = Duration::from_millis(50);
+
+/// Takes long within one turn, then sends itself a delayed message.
+async fn slow(ctx: &mut Context, count: i64) -> Result<(), FunctionError> {
+    if count > 0 {
+        DELAYED.lock().unwrap().1 = Some(Instant::now());
+        return Ok(());
+    }
+    std::thread::sleep(DELAY * 4);
+    DELAYED.lock().unwrap().0 = Some(Instant::now());
+    let id = ctx.id().to_owned();
+    ctx.send_after(DELAY, ("test/slow", id), 1_i64)
+}
+
+function! { "test/slow", slow }
+
+#[tokio::test]
+async fn delays_count_from_the_answer_however_long_it_took() {
+    let (sender, started) = oneshot::channel();
+    let starter = Starter { function: "slow", started: Mutex::new(Some(sender)) };
+    let plan = plan_with(Arc::new(starter));
+    let metrics = Arc::new(Metrics::new(1));
+    let store = Arc::new(MemoryStore::new());
+    let running = runtime::start(plan, &Settings::default(), metrics, store, 8).await.unwrap();
+    started.await.unwrap();
+    until("it fires", || DELAYED.lock().unwrap().1.is_some()).await;
+    let (Some(sent), Some(came)) = *DELAYED.lock().unwrap() else { panic!("neither was noted") };
+    // The clock of delays counts whole milliseconds.
+    let least = DELAY - Duration::from_millis(1);
+    assert!(came - sent >= least, "{:?}", came - sent);
+    let stopping = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || stopping.block_on(running.stop())).await.unwrap().unwrap();
 }

@@ -26,6 +26,8 @@ pub(crate) async fn puppet(ctx: &mut Context, line: String) -> Result<(), Functi
             let own = ctx.address().clone();
             ctx.send_after_with_token(duration(millis)?, token, own, format!("note {text}"))?;
         }
+        // Not a pause of its own: the thread is held up, as by a lock or a loop without an end.
+        ["block", millis] => std::thread::sleep(duration(millis)?),
         ["cancel", token] => ctx.cancel(token)?,
         ["egress", egress, topic, text] => {
             let record = PlaygroundRecord { topic: topic.to_owned(), payload: text.to_owned() };

@@ -6,6 +6,7 @@
 use std::collections::VecDeque;
 use std::task::Poll;
 
+use compact_str::CompactString;
 use dormouse_engine::{Event, InvocationId};
 use dormouse_protocol::{EntryPage, EntryReader, Invocation};
 use rustc_hash::FxHashMap;
@@ -45,8 +46,10 @@ impl Calls {
 impl Driver {
     pub(super) fn invoke(&mut self, id: InvocationId, invocation: Invocation) {
         let function_type = invocation.target.function_type;
+        self.pulse.enter(&invocation.target);
         let (future, reader) = self.table.0.borrow_mut().invoke(invocation);
-        self.go_on(Call { id, function_type, future, reader });
+        let instance = CompactString::default();
+        self.go_on(Call { id, function_type, instance, future, reader });
     }
 
     /// Brings the answers that are there to those that have asked.
@@ -58,6 +61,7 @@ impl Driver {
                 if let Some(reader) = &call.reader {
                     reader.answer(page);
                 }
+                self.pulse.enter_id(call.function_type, call.instance.as_bytes());
                 self.go_on(call);
                 self.act()?;
             } else if let Some(reader) = self.calls.tasks.get(&id) {
@@ -70,12 +74,15 @@ impl Driver {
     /// Polls a call: it ends, or asks for entries, or waits for something else and becomes a task.
     fn go_on(&mut self, mut call: Call) {
         let id = call.id;
-        if let Poll::Ready(answer) = functions::poll_once(&mut call.future) {
+        let polled = functions::poll_once(&mut call.future);
+        self.pulse.leave();
+        if let Poll::Ready(answer) = polled {
             drop(call.future);
             let result = self.table.0.borrow_mut().check(call.function_type, answer);
-            self.shard.handle(Event::Done { id, result });
+            self.done(id, result);
             return;
         }
+        call.instance = self.pulse.id();
         match call.reader.as_ref().and_then(EntryReader::take) {
             Some(read) => {
                 self.calls.suspended.insert(id, call);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
+use compact_str::CompactString;
 use dormouse_engine::{Catalog, Completed, Declared, Fate, InvocationId};
 use dormouse_protocol::{
     Effects, EntryReader, FailurePolicy, FunctionType, ID_BYTES_MAX, Invocation, InvokeError,
@@ -21,6 +22,7 @@ use crate::driver::inbox::Local;
 use crate::driver::lane::LaneState;
 use crate::driver::process::{Process, QUEUE_SEPARATOR};
 use crate::metrics::{FunctionMetrics, ShardMetrics};
+use crate::stall::pulse::LongestCall;
 
 /// Longest `<namespace>/<name>` of a target, in bytes.
 const TYPE_BYTES_MAX: usize = 4_096;
@@ -143,10 +145,9 @@ impl FunctionTable {
             Ok(Response::Incomplete(specs)) => Ok(Completed::Incomplete(specs)),
             Err(error) => Err(error),
         };
-        if checked.is_err()
-            && let Some(entry) = self.entry(function_type)
-        {
-            entry.metrics.failures.add(1);
+        if let Some(entry) = self.entry(function_type) {
+            let counts = &entry.metrics;
+            if checked.is_ok() { &counts.ended } else { &counts.failures }.add(1);
         }
         checked
     }
@@ -254,6 +255,8 @@ fn poll_caught(
 pub(crate) struct Call {
     pub(crate) id: InvocationId,
     pub(crate) function_type: FunctionType,
+    /// The id of its address, once it waits.
+    pub(crate) instance: CompactString,
     pub(crate) future: InvokeFuture,
     pub(crate) reader: Option<EntryReader>,
 }
@@ -267,19 +270,25 @@ impl std::fmt::Debug for Call {
 
 /// Goes on with a call as a task of the shard's thread.
 pub(crate) fn spawn(lane: Rc<LaneState>, table: SharedTable, call: Call) {
-    let Call { id, function_type, mut future, reader } = call;
+    let Call { id, function_type, instance, mut future, reader } = call;
     let started = Instant::now();
+    let pulse = lane.process.pulses[lane.index].clone();
     tokio::task::spawn_local(async move {
+        let call = LongestCall { function_type, id: instance };
+        let number = lane.begin_call(call.clone());
         let answer = std::future::poll_fn(|context| {
+            pulse.enter_id(function_type, call.id.as_bytes());
             let polled = poll_caught(future.as_mut(), context);
+            pulse.leave();
             if polled.is_pending()
                 && let Some(read) = reader.as_ref().and_then(EntryReader::take)
             {
                 lane.push(Local::Read { id, read });
             }
             polled
-        })
-        .await;
+        });
+        let answer = answer.await;
+        lane.end_call(number);
         drop(future);
         let result = table.0.borrow_mut().check(function_type, answer);
         let nanos = started.elapsed().as_nanos() as u64;

@@ -33,6 +33,11 @@ impl Gate {
         Self { memory_bytes_max, shards, opened: Notify::new() }
     }
 
+    /// Whether the store has held up a shard at its last turn.
+    pub(crate) fn is_saturated(&self) -> bool {
+        self.shards.iter().any(|load| load.is_saturated.load(Relaxed))
+    }
+
     pub(crate) fn is_open(&self) -> bool {
         let (mut memory, mut spilled) = (0, 0);
         for load in &self.shards {

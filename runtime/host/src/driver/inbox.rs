@@ -8,7 +8,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
 use dormouse_engine::{Completed, Frame, GetFor, InvocationId, ScanFor};
-use dormouse_protocol::{EntryRead, InvokeError, Message, Partition, TypedValue};
+use dormouse_protocol::{EntryRead, FunctionType, InvokeError, Message, Partition, TypedValue};
 use dormouse_sdk::ingress::SubmitError;
 use dormouse_store::{Rows, StoreError};
 use tokio::sync::{Notify, oneshot};
@@ -34,6 +34,10 @@ pub(crate) enum Incoming {
     Reply {
         number: u64,
         value: TypedValue,
+    },
+    /// The call of this type that has waited longest is to be named.
+    NameLongest {
+        function_type: FunctionType,
     },
     /// About dead letters.
     Dead(Box<Question>),

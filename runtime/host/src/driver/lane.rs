@@ -1,6 +1,7 @@
 //! An ingress's way into a shard's thread: what stands behind [`dormouse_sdk::ingress::Lane`].
 
 use std::cell::{Cell, RefCell};
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 use std::time::Instant;
@@ -13,6 +14,7 @@ use tokio::sync::{OwnedSemaphorePermit, oneshot};
 
 use crate::driver::inbox::{Inbox, Incoming, Local, LocalQueue};
 use crate::driver::process::Process;
+use crate::stall::pulse::LongestCall;
 
 /// What the lane and the shard's driver share; both live on the shard's thread.
 #[derive(Debug)]
@@ -22,6 +24,9 @@ pub(crate) struct LaneState {
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) queue: RefCell<LocalQueue>,
     replies: RefCell<FxHashMap<u64, oneshot::Sender<TypedValue>>>,
+    /// Calls under way that were not ready at once, in the order in which they began.
+    calls: RefCell<BTreeMap<u64, LongestCall>>,
+    next_call: Cell<u64>,
     next_reply: Cell<u64>,
     pub(crate) replies_dropped: Cell<u64>,
     pub(crate) rejected: Cell<u64>,
@@ -36,6 +41,8 @@ impl LaneState {
             inbox,
             queue: RefCell::default(),
             replies: RefCell::default(),
+            calls: RefCell::default(),
+            next_call: Cell::new(0),
             next_reply: Cell::new(0),
             replies_dropped: Cell::new(0),
             rejected: Cell::new(0),
@@ -46,6 +53,24 @@ impl LaneState {
     pub(crate) fn push(&self, local: Local) {
         self.queue.borrow_mut().push_back(local);
         self.inbox.wake();
+    }
+
+    /// Notes a call that is under way; the number ends it.
+    pub(crate) fn begin_call(&self, call: LongestCall) -> u64 {
+        let number = self.next_call.get();
+        self.next_call.set(number + 1);
+        self.calls.borrow_mut().insert(number, call);
+        number
+    }
+
+    pub(crate) fn end_call(&self, number: u64) {
+        self.calls.borrow_mut().remove(&number);
+    }
+
+    /// The call of this type that has waited longest.
+    pub(crate) fn longest_call(&self, function_type: FunctionType) -> Option<LongestCall> {
+        let calls = self.calls.borrow();
+        calls.values().find(|call| call.function_type == function_type).cloned()
     }
 
     /// Brings a durable reply to the request that waits for it, on whichever lane that is.

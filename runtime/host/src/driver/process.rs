@@ -2,6 +2,7 @@
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering::Relaxed};
 use std::time::Instant;
 
 use dormouse_protocol::partition::{HTTP_NAMESPACE, REPLY_NAME};
@@ -14,6 +15,7 @@ use crate::driver::inbox::{Inbox, Incoming};
 use crate::driver::room::Room;
 use crate::metrics::Metrics;
 use crate::plan::functions::Functions;
+use crate::stall::pulse::Pulse;
 
 /// Separates an egress's id from the name of a queue within it.
 pub(crate) const QUEUE_SEPARATOR: char = '#';
@@ -29,11 +31,38 @@ pub(crate) struct Process {
     pub(crate) room: Room,
     pub(crate) functions: Functions,
     pub(crate) egresses: BTreeMap<TypeName, Arc<dyn Egress>>,
+    /// By the egress's id.
+    pub(crate) egress_counts: BTreeMap<String, EgressCounts>,
     pub(crate) metrics: Arc<Metrics>,
+    /// One of each shard.
+    pub(crate) pulses: Vec<Arc<Pulse>>,
     /// Set when the process is asked to stop: until when requests in flight should be answered.
     pub(crate) stopping: watch::Sender<Option<Instant>>,
     /// Why the process cannot go on, if so.
     pub(crate) failed: watch::Sender<Option<String>>,
+}
+
+/// Records of one egress, of all shards.
+#[derive(Debug, Default)]
+pub(crate) struct EgressCounts {
+    delivered: AtomicU64,
+    confirmed: AtomicU64,
+}
+
+impl EgressCounts {
+    pub(crate) fn deliver(&self, count: usize) {
+        self.delivered.fetch_add(count as u64, Relaxed);
+    }
+
+    /// Records that it has and has not confirmed.
+    pub(crate) fn unconfirmed(&self) -> u64 {
+        let confirmed = self.confirmed();
+        self.delivered.load(Relaxed).saturating_sub(confirmed)
+    }
+
+    pub(crate) fn confirmed(&self) -> u64 {
+        self.confirmed.load(Relaxed)
+    }
 }
 
 impl Process {
@@ -67,6 +96,10 @@ impl Process {
 
 impl Confirmations for Process {
     fn confirm(&self, partition: Partition, outbox: &Arc<str>, number: u64) {
+        let egress = outbox.split_once(QUEUE_SEPARATOR).map_or(&**outbox, |(egress, _)| egress);
+        if let Some(counts) = self.egress_counts.get(egress) {
+            counts.confirmed.fetch_add(1, Relaxed);
+        }
         let confirmed = Incoming::EgressConfirmed { partition, outbox: outbox.clone(), number };
         self.inboxes[self.shard_of(partition)].push(confirmed);
     }

@@ -27,6 +27,7 @@ impl Driver {
         match poll_once(&mut reading) {
             Poll::Ready(values) => return self.got(purposes, values),
             Poll::Pending => {
+                self.pulse.store.reads.begin();
                 let lane = self.lane.clone();
                 tokio::task::spawn_local(async move {
                     let values = reading.await;
@@ -43,6 +44,7 @@ impl Driver {
         match poll_once(&mut reading) {
             Poll::Ready(result) => return self.scanned(purpose, result),
             Poll::Pending => {
+                self.pulse.store.reads.begin();
                 let lane = self.lane.clone();
                 tokio::task::spawn_local(async move {
                     let result = reading.await;

@@ -42,6 +42,7 @@ pub mod names {
     pub const FUNCTION_FAILURES: &str = "dormouse_function_failures_total";
     pub const FUNCTION_DEAD_LETTERS: &str = "dormouse_function_dead_letters_total";
     pub const FUNCTION_DROPPED: &str = "dormouse_function_dropped_messages_total";
+    pub const STALLED_SECONDS: &str = "dormouse_stalled_seconds";
     pub const RESIDENT_BYTES: &str = "process_resident_memory_bytes";
     pub const PEAK_RESIDENT_BYTES: &str = "dormouse_process_peak_resident_memory_bytes";
     pub const CPU_SECONDS: &str = "process_cpu_seconds_total";
@@ -57,6 +58,7 @@ pub fn render(metrics: &Metrics, process: Option<ProcessUsage>) -> String {
     scrub(&mut page);
     ingress_and_load(&mut page);
     functions(&mut page);
+    stalls(&mut page);
     if let Some(usage) = process {
         page.single(names::RESIDENT_BYTES, "gauge", "Resident memory.", usage.resident_bytes);
         let help = "Highest resident memory so far.";
@@ -181,6 +183,17 @@ fn functions(page: &mut Page<'_>) {
             let function = escaped(function_type.as_str());
             page.line(format_args!("{name}{{function=\"{function}\"}} {}", sum[index]));
         }
+    }
+}
+
+/// One line for each thing that stands still: none when all goes on.
+fn stalls(page: &mut Page<'_>) {
+    let name = names::STALLED_SECONDS;
+    page.head(name, "gauge", "For how long what has work has finished none of it.");
+    for stall in page.metrics.stalls.list() {
+        let (kind, what) = (stall.kind.as_str(), escaped(&stall.name));
+        let seconds = stall.since.elapsed().as_secs_f64();
+        page.line(format_args!("{name}{{kind=\"{kind}\",name=\"{what}\"}} {seconds}"));
     }
 }
 

@@ -59,6 +59,15 @@ impl Functions {
         exact.or_else(|| self.namespaces.get(function_type.namespace()))
     }
 
+    /// Where a type is served, for people: a URL template or [`IN_PROCESS`].
+    #[must_use]
+    pub fn served_at(&self, function_type: &str) -> Option<&str> {
+        let function_type = FunctionType::parse(function_type).ok()?;
+        let exact = self.exact.get(&function_type);
+        let entry = exact.or_else(|| self.namespaces.get(function_type.namespace()))?;
+        Some(&entry.served.served_at)
+    }
+
     /// The same for a name that may never have been interned, so that a stranger's names cost nothing.
     #[must_use]
     pub fn serves(&self, namespace: &str, name: &str) -> bool {

@@ -83,6 +83,14 @@ pub const KEYS: &[Key] = &[
         set: |s, v| duration(v).map(|idle| s.runtime.idle_sleep = idle),
     },
     Key {
+        name: "stall-after",
+        form: "duration, or `off`",
+        default: "10s",
+        summary: "A shard, function, egress or store that has work and finishes none of it for so long is \
+                  said to stand still: in the log, in `dormouse_stalled_seconds`, and at `/readyz`.",
+        set: |s, v| duration_or_off(v).map(|after| s.runtime.stall_after = after),
+    },
+    Key {
         name: "stop-timeout",
         form: "duration",
         default: "30s",
@@ -444,6 +452,7 @@ mod tests {
             ("shards", "3"),
             ("partitions", "64"),
             ("idle-sleep", "1s"),
+            ("stall-after", "1s"),
             ("stop-timeout", "1s"),
             ("admin", "off"),
             ("log.format", "json"),

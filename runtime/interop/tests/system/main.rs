@@ -10,5 +10,6 @@ mod memory;
 mod pressure;
 mod restart;
 mod server;
+mod stalls;
 mod stopping;
 mod timers;
