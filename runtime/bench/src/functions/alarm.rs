@@ -68,7 +68,7 @@ async fn clock(ctx: &mut Context, mut order: Alarms) -> Result<(), FunctionError
         let now_ms = now().as_millis() as u64;
         let delay = Duration::from_millis(planned_ms.saturating_sub(now_ms));
         let due = Due { at_ms: planned_ms.max(now_ms), filler: "x".repeat(60) };
-        if number % 2 == 0 {
+        if number.is_multiple_of(2) {
             ctx.send_after(delay, (&ALARMS, id.as_str()), due)?;
         } else {
             let token = format!("{}{number}", order.token);
