@@ -172,7 +172,7 @@ fn long_delayed_messages_are_in_memory_as_far_as_there_is_room_for_them() {
     let mut rig = bounded(limits());
     wake(&mut rig, "count/a");
     let text = "x".repeat(4_000);
-    let token = |n: u64| (n % 2 == 0).then(|| format!("t{n}"));
+    let token = |n: u64| n.is_multiple_of(2).then(|| format!("t{n}"));
     for n in 1..=40 {
         told(&mut rig, "count/a", answer().delay(n * 10, "count/b", &text, token(n).as_deref()));
         assert!(rig.shard.near_timers() <= 3, "{} in memory", rig.shard.near_timers());
