@@ -1,5 +1,5 @@
 //! What accepts work and finishes none: a shard, a function, an egress, the store. The shards count what
-//! they do ([`pulse`]), a thread of its own looks at it ([`watchdog`]), and what stands still is named
+//! they do (`pulse`), a thread of its own looks at it (`watchdog`), and what stands still is named
 //! here, for the log, the metrics and the readiness.
 
 pub(crate) mod pulse;
