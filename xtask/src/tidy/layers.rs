@@ -62,7 +62,7 @@ const LAYERS: &[Layer] = &[
         &[PROTOCOL, SDK, ENGINE, STORE, HOST, LISTENER, STATEFUN, PLAYGROUND, HTTP],
         &[],
     ),
-    layer(INTEROP, "runtime/interop", &[SDK, DORMOUSE], &[]),
+    layer(INTEROP, "runtime/interop", &[SDK, SERVE, DORMOUSE], &[]),
     layer("dormouse-chaos", "runtime/chaos", &[SDK, SERVE, DORMOUSE, INTEROP], &[]),
     layer("xtask", "xtask", &[], &[]),
 ];
