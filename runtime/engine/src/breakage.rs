@@ -70,6 +70,14 @@ pub enum Breakage {
     KeepReplayed,
     /// A batch that failed for the last time is given up without trying its messages alone.
     BuryTogether,
+    /// A read of entries does not wait for the address's last write to be readable.
+    ReadBeforeWrite,
+    /// An entry that is read where it expires after its last use does not live on.
+    ForgetUse,
+    /// Deleting what was given up does not wait until that is readable.
+    CleanEarly,
+    /// A start does not look for entries that were given up and not deleted.
+    ForgetCleared,
 }
 
 #[cfg(feature = "breakages")]

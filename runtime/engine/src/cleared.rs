@@ -6,6 +6,7 @@ use bytes::Bytes;
 use dormouse_protocol::Partition;
 
 use crate::action::{Action, ScanFor, ScanRange};
+use crate::breakage::{Breakage, breaks};
 use crate::codec::DecodeError;
 use crate::keys;
 use crate::scope::Awaiting;
@@ -22,7 +23,7 @@ impl Shard {
         };
         let commit = self.part(partition).cleaning.commit;
         let scope = self.scope(partition);
-        if commit > scope.visible {
+        if commit > scope.visible && !breaks(Breakage::CleanEarly) {
             scope.awaiting.push_back((commit, Awaiting::Cleared(partition)));
             return;
         }

@@ -8,6 +8,7 @@ use dormouse_protocol::{EntryEffects, EntryPage, EntryRead, Expiration, Partitio
 
 use crate::action::{Action, GetFor, ScanFor, ScanRange};
 use crate::activation::Phase;
+use crate::breakage::{Breakage, breaks};
 use crate::codec::DecodeError;
 use crate::event::InvocationId;
 use crate::keys::{self, Key};
@@ -33,7 +34,7 @@ impl Shard {
         let (partition, last_write) = (activation.partition, activation.last_write);
         let address = activation.address.clone();
         let scope = self.scope(partition);
-        if last_write > scope.visible {
+        if last_write > scope.visible && !breaks(Breakage::ReadBeforeWrite) {
             scope.awaiting.push_back((last_write, Awaiting::Read(id, read)));
             return;
         }
@@ -120,10 +121,13 @@ impl Shard {
         let is_expired = expires_at_ms != 0 && expires_at_ms <= time_ms;
         let expiration = self.expiration(slot, spec);
         if is_expired {
-            self.write_entry(slot, spec, key, None);
+            if !breaks(Breakage::ReviveExpired) {
+                self.write_entry(slot, spec, key, None);
+            }
             return Ok(Found::Expired);
         }
-        if matches!(expiration, Expiration::AfterInvoke(_)) {
+        let is_used = matches!(expiration, Expiration::AfterInvoke(_));
+        if is_used && !breaks(Breakage::ForgetUse) {
             self.write_entry(slot, spec, key, Some(&value));
         }
         Ok(Found::Live(value))

@@ -10,6 +10,7 @@ use dormouse_protocol::partition::placement_hash;
 use dormouse_protocol::{Address, FunctionType, Partition};
 
 use crate::action::{Action, ScanFor, ScanRange};
+use crate::breakage::{Breakage, breaks};
 use crate::channel::{InMark, OutChannel};
 use crate::codec::DecodeError;
 use crate::commit::{Fence, Opened};
@@ -123,7 +124,9 @@ impl Shard {
                 self.load_egress(partition, &outbox);
             }
             self.load_timers(partition);
-            self.look_for_cleared(partition);
+            if !breaks(Breakage::ForgetCleared) {
+                self.look_for_cleared(partition);
+            }
             if self.part(partition).recovery.step == SearchStep::Opened {
                 self.queue_search(partition);
             }

@@ -11,6 +11,7 @@ use crate::payload;
 use crate::world::World;
 
 mod delayed;
+mod entries;
 mod states;
 mod store;
 
@@ -35,6 +36,7 @@ pub(crate) fn check(world: &World) -> Result<(), String> {
     check_money(world, &truth)?;
     delayed::check(world, &truth)?;
     store::check(world)?;
+    entries::check(world, &truth)?;
     states::check(world, &truth)
 }
 

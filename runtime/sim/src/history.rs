@@ -4,9 +4,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
+use bytes::Bytes;
 use dormouse_protocol::Address;
 
-use crate::payload::Ledger;
+use crate::payload::{Ledger, TABLES};
 
 /// A message's or run's number; both count from 1.
 pub type Id = u64;
@@ -84,6 +85,43 @@ pub struct Run {
     /// The expiring states it was given, and what it wrote there.
     pub expiring: [Option<Id>; 2],
     pub writes: [Option<Option<Id>>; 2],
+    /// What it has read of its tables, before it answered.
+    pub looks: Vec<Look>,
+    /// The heads of its tables that it was given, and those that it wrote.
+    pub heads: [Option<u64>; TABLES.len()],
+    pub new_heads: [Option<u64>; TABLES.len()],
+    /// What it has changed of them.
+    pub changes: Vec<Change>,
+}
+
+/// Rows of a table, as a run has found them.
+#[derive(Clone, Debug)]
+pub struct Look {
+    /// Which of [`TABLES`].
+    pub place: usize,
+    /// These are all rows with `from <= key < upto`.
+    pub from: Bytes,
+    pub upto: Bytes,
+    /// Keys, and the run that wrote each.
+    pub found: Vec<(Bytes, Id)>,
+    /// The shard's clock then, and the latest time that any shard had seen.
+    pub now_ms: u64,
+    pub latest_ms: u64,
+}
+
+/// A change of a table.
+#[derive(Clone, Debug)]
+pub enum Change {
+    /// All rows are given up; the next ones are of this generation.
+    Clear {
+        place: usize,
+        generation: u64,
+    },
+    Row {
+        place: usize,
+        key: Bytes,
+        is_put: bool,
+    },
 }
 
 #[derive(Debug, Default)]

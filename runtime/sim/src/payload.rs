@@ -50,18 +50,25 @@ pub const LEDGER: &str = "ledger";
 pub const WRITTEN: &str = "written";
 pub const INVOKED: &str = "invoked";
 
-/// The states of every function: one for good, one that expires after writes, one after invocations.
+/// The tables: rows of one stay for good, of one they expire after writes, of one after their last use.
+pub const TABLES: [&str; 3] = ["kept rows", "written rows", "used rows"];
+
+/// The states of every function: one for good, one that expires after writes, one after invocations;
+/// then the tables, if there are any.
 #[must_use]
-pub fn specs(ttl_ms: u64) -> Vec<StateSpec> {
-    let spec = |name: &str, expiration| StateSpec {
+pub fn specs(ttl_ms: u64, has_tables: bool) -> Vec<StateSpec> {
+    let (written, used) = (Expiration::AfterWrite(ttl_ms), Expiration::AfterInvoke(ttl_ms));
+    let values = [(LEDGER, Expiration::Never), (WRITTEN, written), (INVOKED, used)];
+    let tables = TABLES.into_iter().zip([Expiration::Never, written, used]);
+    let spec = |(name, expiration): (&str, Expiration), has_entries| StateSpec {
         name: name.into(),
         typename: format!("sim/{name}").into(),
         expiration,
-        has_entries: false,
+        has_entries,
     };
-    vec![
-        spec(LEDGER, Expiration::Never),
-        spec(WRITTEN, Expiration::AfterWrite(ttl_ms)),
-        spec(INVOKED, Expiration::AfterInvoke(ttl_ms)),
-    ]
+    let mut specs: Vec<_> = values.into_iter().map(|value| spec(value, false)).collect();
+    if has_tables {
+        specs.extend(tables.map(|table| spec(table, true)));
+    }
+    specs
 }

@@ -97,6 +97,8 @@ scenario! {
     ttl_ms,
     /// In so many of a thousand turns the commit stays open.
     unsealed,
+    /// Functions have tables, and in so many of a thousand calls they read of them before they answer.
+    entries,
     /// Another schedule of the same scenario.
     salt,
 }
@@ -106,6 +108,9 @@ impl Scenario {
     #[must_use]
     pub fn of(seed: u64, overrides: &Overrides) -> Self {
         let mut scenario = Self::draw(&mut Rng::new(seed), SUBMITS_MAX);
+        // Not from the same stream: what else a seed draws has nothing to do with it.
+        let mut rng = Rng::new(seed ^ ENTRIES_SALT);
+        scenario.entries = if rng.chance(300) { rng.pick(&[100, 500, 900]) } else { 0 };
         for (name, value) in &overrides.0 {
             scenario.set(name, *value);
         }
@@ -169,6 +174,7 @@ impl Scenario {
             spreads_delays: u64::from(rng.chance(500)),
             ttl_ms: rng.pick(&[1, 20, 400, 3_000]),
             unsealed: rng.pick(&[0, 0, 200, 600]),
+            entries: 0,
             salt: 0,
         };
         match rng.below(100) {
@@ -232,6 +238,9 @@ impl Scenario {
         }
     }
 }
+
+/// Makes another stream of a seed.
+const ENTRIES_SALT: u64 = 0x7461_626c_6573;
 
 /// Messages submitted by one seed at most.
 const SUBMITS_MAX: u64 = 120;

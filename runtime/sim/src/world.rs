@@ -18,6 +18,7 @@ use crate::store::{Store, Ticket};
 use crate::trace::Trace;
 
 mod actions;
+mod entries;
 mod functions;
 mod ingress;
 mod lives;
@@ -166,6 +167,8 @@ struct Slot {
     now_ms: u64,
     /// Invocations that nobody has answered, by slot and generation.
     running: BTreeMap<(u32, u32), (Address, usize)>,
+    /// Those that read entries before they answer.
+    reading: BTreeMap<(u32, u32), entries::Reading>,
 }
 
 /// What only the present life of the process knows.
@@ -281,6 +284,11 @@ impl World {
         crate::check::check(self)
     }
 
+    /// The latest time that any shard has seen.
+    pub(crate) fn latest_ms(&self) -> u64 {
+        self.latest_ms
+    }
+
     /// How much happened.
     #[must_use]
     pub fn summary(&self) -> Summary {
@@ -375,6 +383,10 @@ impl World {
                 ("messages are in mailboxes", stats.mailbox_messages + stats.mailbox_bytes > 0),
                 ("commits are not durable", !shard.is_settled()),
                 ("pending messages are not found", !shard.is_recovered()),
+                (
+                    "given up entries are not deleted",
+                    self.scenario.entries > 0 && !shard.is_clean(),
+                ),
                 ("addresses are blocked", stats.blocked > 0),
                 ("egress records are not confirmed", stats.egress_unconfirmed > 0),
             ];

@@ -52,4 +52,8 @@ finds! {
     delayed_messages_sent_for_a_time_that_was_passed: TimerBehindCursor,
     expired_values_that_come_back: ReviveExpired,
     reports_of_gaps_that_were_overtaken: DropStaleGap,
+    entries_read_before_they_are_written: ReadBeforeWrite,
+    entries_that_expire_while_they_are_used: ForgetUse,
+    given_up_entries_looked_for_too_early: CleanEarly,
+    given_up_entries_not_looked_for_after_a_start: ForgetCleared,
 }

@@ -32,7 +32,7 @@ impl World {
                 Ok(())
             }
             Action::Invoke { id, invocation } => self.invoke(shard, id, &invocation),
-            Action::Rows { id, .. } => Err(format!("{id:?} is given rows, it has asked for none")),
+            Action::Rows { id, page } => self.rows(shard, id, page),
             Action::Accepted(token) => self.accepted(shard, token),
             Action::Reply { id, value } => self.replied(shard, &id, &value),
             Action::Egress(out) => self.egress(shard, &out),

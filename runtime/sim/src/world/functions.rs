@@ -13,7 +13,7 @@ use dormouse_protocol::{
 
 use super::{Item, World};
 use crate::history::{DelayedStep, Done, Id, Origin, Run, Sent};
-use crate::payload::{self, INVOKED, LEDGER, Ledger, WRITTEN};
+use crate::payload::{self, INVOKED, LEDGER, Ledger, TABLES, WRITTEN};
 
 /// What its driver waits for a call to answer.
 const TIMEOUT_US: u64 = 5_000_000;
@@ -55,7 +55,10 @@ impl World {
             return Ok(());
         }
         let item = Item { event: Event::Done { id, result }, run, tenure: None };
-        if self.rng.chance(self.scenario.ready_at_once) {
+        let reads = self.draw_reads(invocation);
+        if !reads.is_empty() {
+            self.read_or_answer(shard, id, item, reads);
+        } else if self.rng.chance(self.scenario.ready_at_once) {
             self.note(shard, &item);
             self.slots[shard].shard.handle(item.event);
         } else {
@@ -122,11 +125,11 @@ impl World {
         call: &Invocation,
         ids: &[Id],
     ) -> (Result<Completed, InvokeError>, Option<Id>) {
-        let specs = payload::specs(self.scenario.ttl_ms);
+        let specs = payload::specs(self.scenario.ttl_ms, self.scenario.entries > 0);
         if !has(call, LEDGER) {
             return (Ok(Completed::Incomplete(specs[..1].to_vec())), None);
         }
-        if !has(call, INVOKED) {
+        if call.specs.len() < specs.len() {
             return (Ok(Completed::Incomplete(specs)), None);
         }
         if self.rng.chance(self.scenario.asks_in_vain) {
@@ -171,6 +174,10 @@ impl World {
             egress: Vec::new(),
             expiring,
             writes: [None, None],
+            looks: Vec::new(),
+            heads: [None; TABLES.len()],
+            changes: Vec::new(),
+            new_heads: [None; TABLES.len()],
         };
         self.history.add_run(run);
         let mut effects = Effects::default();
@@ -189,6 +196,7 @@ impl World {
         if !is_read_only {
             self.write_egress(id, &mut effects);
             self.write_states(id, call, ledger, &mut effects);
+            self.write_tables(id, call, &mut effects);
         }
         self.history.run_mut(id).ledger = ledger;
         let outboxes = self.history.run(id).egress.clone();
@@ -296,7 +304,7 @@ impl World {
     }
 }
 
-fn index(call: &Invocation, name: &str) -> Option<usize> {
+pub(super) fn index(call: &Invocation, name: &str) -> Option<usize> {
     call.specs.iter().position(|spec| spec.name == name)
 }
 
@@ -304,7 +312,7 @@ fn has(call: &Invocation, name: &str) -> bool {
     index(call, name).is_some()
 }
 
-fn state<'a>(call: &'a Invocation, name: &str) -> Option<&'a [u8]> {
+pub(super) fn state<'a>(call: &'a Invocation, name: &str) -> Option<&'a [u8]> {
     call.state[index(call, name)?].as_deref()
 }
 

@@ -115,7 +115,7 @@ impl World {
             limits: self.life.limits.clone(),
         };
         let catalog = Served {
-            specs: payload::specs(self.scenario.ttl_ms),
+            specs: payload::specs(self.scenario.ttl_ms, self.scenario.entries > 0),
             later_is_served: self.life.later_is_served,
         };
         let differ = self.scenario.clock_steps > 0 && self.commits_alone();
@@ -132,6 +132,7 @@ impl World {
             turn_at: None,
             now_ms: 0,
             running: BTreeMap::new(),
+            reading: BTreeMap::new(),
         }
     }
 

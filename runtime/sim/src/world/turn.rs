@@ -21,7 +21,9 @@ impl World {
         slot.now_ms = slot.now_ms.max(clock_ms);
         self.latest_ms = self.latest_ms.max(slot.now_ms);
         slot.shard.advance(clock_ms);
-        slot.shard.clean();
+        if self.scenario.entries > 0 {
+            self.slots[shard].shard.clean();
+        }
         let waiting = self.slots[shard].inbox.len();
         let taken = if self.rng.chance(700) { waiting } else { self.rng.index(waiting + 1) };
         for _ in 0..taken {
@@ -52,7 +54,8 @@ impl World {
     }
 
     fn plan_turn(&mut self, shard: usize, stays_open: bool) {
-        if stays_open || !self.slots[shard].inbox.is_empty() {
+        let cleans = self.scenario.entries > 0 && self.slots[shard].shard.has_cleaning();
+        if stays_open || cleans || !self.slots[shard].inbox.is_empty() {
             let delay_us = self.rng.range(1, 100);
             self.turn_in(shard, delay_us);
         }
