@@ -1,10 +1,12 @@
 //! An application with the real binary, from start to kill: other manifests at a restart, endpoints that
-//! fail in every way, many clients, bounded memory, and what was delayed.
+//! fail in every way, many clients, bounded memory, what was delayed, and
+//! tables and buffers.
 
 mod application;
 mod client;
 mod clients;
 mod endpoints;
+mod entries;
 mod failures;
 mod memory;
 mod pressure;
