@@ -1,5 +1,7 @@
 //! What the macros of this crate expand to. No part of the interface: it may change at any time.
 
+#[cfg(feature = "fory")]
+pub use fory;
 pub use inventory;
 pub use prost;
 pub use rmp_serde;
@@ -13,6 +15,24 @@ pub use crate::batch::{Batch, BatchFuture, argument, guard};
 pub fn from_msgpack<T: serde::de::DeserializeOwned>(mut bytes: &[u8]) -> Result<T, BoxError> {
     let value = rmp_serde::from_read(&mut bytes)?;
     if bytes.is_empty() { Ok(value) } else { Err("bytes are left over".into()) }
+}
+
+/// What knows a type and the structs inside of it; made once.
+#[cfg(feature = "fory")]
+pub type ForyCell = std::sync::OnceLock<Result<fory::Fory, String>>;
+
+/// The one in the cell. An error says which struct cannot be registered.
+#[cfg(feature = "fory")]
+pub fn fory_of(
+    cell: &'static ForyCell,
+    register: fn(&mut fory::Fory) -> Result<(), fory::Error>,
+) -> Result<&'static fory::Fory, BoxError> {
+    let fory = cell.get_or_init(|| {
+        let mut fory = fory::Fory::builder().compatible(true).build();
+        register(&mut fory).map_err(|error| error.to_string())?;
+        Ok(fory)
+    });
+    fory.as_ref().map_err(|error| error.clone().into())
 }
 
 /// Checks a type name while compiling: exactly one `/` or more, with text on both sides of the last.

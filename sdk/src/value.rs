@@ -184,6 +184,58 @@ macro_rules! msgpack_type {
     };
 }
 
+/// Makes a [`ValueType`] of a struct with fory's `ForyStruct` (fory 1.7, which the crate has to depend
+/// on; this macro needs the feature `fory` of `dormouse-sdk`): its bytes are those of Apache Fory, made
+/// for speed. The structs inside of it are named after `with`. Fields can be added, removed and moved: what
+/// is missing gets its default.
+///
+/// ```
+/// use fory::ForyStruct;
+///
+/// #[derive(ForyStruct)]
+/// struct Basket {
+///     items: Vec<Item>,
+/// }
+///
+/// #[derive(ForyStruct)]
+/// struct Item {
+///     count: i32,
+/// }
+///
+/// dormouse_sdk::fory_type!(Basket, "example/Basket", with "example/Item" => Item);
+/// ```
+#[cfg(feature = "fory")]
+#[macro_export]
+macro_rules! fory_type {
+    ($type:ty, $typename:expr $(, with $($name:expr => $part:ty),+)? $(,)?) => {
+        const _: () = {
+            static FORY: $crate::private::ForyCell = $crate::private::ForyCell::new();
+
+            fn register(
+                fory: &mut $crate::private::fory::Fory,
+            ) -> ::std::result::Result<(), $crate::private::fory::Error> {
+                fory.register_by_name::<$type>($typename)?;
+                $($(fory.register_by_name::<$part>($name)?;)+)?
+                ::std::result::Result::Ok(())
+            }
+
+            impl $crate::ValueType for $type {
+                const TYPENAME: &'static str = $crate::private::type_name($typename);
+
+                fn encode(&self) -> ::std::result::Result<$crate::Bytes, $crate::BoxError> {
+                    let fory = $crate::private::fory_of(&FORY, register)?;
+                    ::std::result::Result::Ok(fory.serialize(self)?.into())
+                }
+
+                fn decode(bytes: &$crate::Bytes) -> ::std::result::Result<Self, $crate::BoxError> {
+                    let fory = $crate::private::fory_of(&FORY, register)?;
+                    ::std::result::Result::Ok(fory.deserialize(bytes)?)
+                }
+            }
+        };
+    };
+}
+
 /// Makes a [`ValueType`] of a type with prost's `Message` (prost 0.14): its bytes are protobuf. The
 /// SDKs of other languages name protobuf types `type.googleapis.com/<package>.<Message>`.
 ///

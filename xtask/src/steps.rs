@@ -103,6 +103,11 @@ fn unit(workspace: &Workspace) -> Result<()> {
     cargo(workspace)
         .args(["test", "--workspace", "--exclude", INTEROP])
         .args(["--tests", "--locked"])
+        .run()?;
+    // Off by default, for its build time: nothing else of the workspace is built with it.
+    cargo(workspace)
+        .args(["test", "--package", "dormouse-sdk", "--features", "fory"])
+        .args(["--test", "fory", "--locked"])
         .run()
 }
 
