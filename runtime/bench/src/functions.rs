@@ -3,7 +3,9 @@
 //! server, and `bench/request-counter` also over HTTP.
 
 pub(crate) mod alarm;
+pub(crate) mod chain;
 pub(crate) mod generator;
+pub(crate) mod instances;
 pub(crate) mod ring;
 
 use bytes::Bytes;
@@ -24,6 +26,9 @@ pub(crate) const PROBE: &str = "bench/probe";
 
 /// Is woken once, and sleeps.
 pub(crate) const SLEEPER: &str = "bench/sleeper";
+
+/// Takes messages and does nothing.
+pub(crate) const LEAF: &str = "bench/leaf";
 
 const COUNT: State<i64> = State::new("count");
 
@@ -68,6 +73,12 @@ async fn request_counter(ctx: &mut Context, _: Message) -> Result<(), FunctionEr
     ctx.reply(count.to_string())
 }
 
+async fn leaf(_: &mut Context, message: Message) -> Result<(), FunctionError> {
+    std::hint::black_box(message.value());
+    Ok(())
+}
+
+function! { LEAF, leaf }
 function! { COUNTER, states: [COUNT], counter }
 function! { PROBE, states: [COUNT], counter }
 function! { SLEEPER, states: [COUNT], counter }

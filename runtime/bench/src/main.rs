@@ -28,7 +28,7 @@ use crate::facts::Facts;
 use crate::process::READY;
 use crate::raw::http::Service;
 use crate::report::Report;
-use crate::rows::{BENCHMARKS, Bench, Benchmark};
+use crate::rows::{BENCHMARKS, Bench, Benchmark, Sizes};
 
 /// First argument of a process that is something else than the program that measures.
 const ROLE: &str = "--role";
@@ -37,11 +37,17 @@ const ROLE: &str = "--role";
 #[derive(Debug, Parser)]
 #[command(name = "dormouse-bench", after_help = names())]
 struct Arguments {
-    /// Benchmarks to run [default: all of them]
+    /// Benchmarks to run [default: all but the long ones]
     names: Vec<String>,
     /// How long each figure is measured, in seconds
     #[arg(long, default_value_t = 5.0)]
     seconds: f64,
+    /// Instances of `scale` and `growth`
+    #[arg(long, default_value_t = 10_000_000)]
+    instances: u64,
+    /// State of `restart`, in MB
+    #[arg(long, default_value_t = 1_024)]
+    state: u64,
     /// Writes everything that was found to this file
     #[arg(long, value_name = "FILE")]
     json: Option<PathBuf>,
@@ -79,7 +85,11 @@ fn measure(arguments: &Arguments) -> Result<()> {
     raise_descriptors();
     let facts = Facts::gather();
     facts.print();
-    let mut bench = Bench::new(measured)?;
+    if arguments.instances < 1_000 || arguments.state < 16 {
+        bail!("expected at least --instances 1000 and --state 16");
+    }
+    let sizes = Sizes { instances: arguments.instances, state_bytes: arguments.state << 20 };
+    let mut bench = Bench::new(measured, sizes)?;
     end_with_children(bench.directory())?;
     let mut failed = Vec::new();
     for benchmark in chosen {
@@ -138,12 +148,19 @@ fn choose(names: &[String]) -> Result<Vec<Benchmark>> {
             bail!("there is no benchmark `{name}`; there are {}", known.join(", "));
         }
     }
-    let is_chosen = |b: &&Benchmark| names.is_empty() || names.iter().any(|name| name == b.name);
+    let is_chosen = |b: &&Benchmark| match names {
+        [] => !b.is_long,
+        _ => names.iter().any(|name| name == b.name),
+    };
     Ok(BENCHMARKS.iter().filter(is_chosen).copied().collect())
 }
 
 fn names() -> String {
-    let lines = BENCHMARKS.iter().map(|b| format!("  {:<8} {}", b.name, b.summary));
+    let line = |b: &Benchmark| {
+        let when = if b.is_long { " (only when named: takes minutes)" } else { "" };
+        format!("  {:<9} {}{when}", b.name, b.summary)
+    };
+    let lines = BENCHMARKS.iter().map(line);
     format!("Benchmarks:\n{}", lines.collect::<Vec<_>>().join("\n"))
 }
 
@@ -184,7 +201,8 @@ mod tests {
 
     #[test]
     fn names_choose_benchmarks() {
-        assert_eq!(choose(&[]).unwrap().len(), BENCHMARKS.len());
+        assert!(choose(&[]).unwrap().iter().all(|b| !b.is_long));
+        assert_eq!(choose(&["scale".to_owned()]).unwrap()[0].name, "scale");
         let chosen = choose(&["ring".to_owned(), "counter".to_owned()]).unwrap();
         assert_eq!(chosen.iter().map(|b| b.name).collect::<Vec<_>>(), ["counter", "ring"]);
         let unknown = choose(&["rings".to_owned()]).unwrap_err().to_string();

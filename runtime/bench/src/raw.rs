@@ -1,8 +1,10 @@
 //! What the machine itself can do, measured in the same run as the rows that are held against it:
 //! the disk, bare HTTP, and the smallest loops that do a row's work without a runtime around it.
 
+pub(crate) mod base;
 pub(crate) mod counter;
 pub(crate) mod disk;
+pub(crate) mod fan_out;
 pub(crate) mod http;
 pub(crate) mod ring;
 

@@ -69,23 +69,32 @@ impl Row {
 
     /// Holds the row's throughput against a limit.
     pub(crate) fn of_limit(&mut self, what: impl Into<String>, per_second: f64) {
-        let ratio = self.per_second.unwrap_or(0.0) / per_second;
-        self.limits.push(Limit {
-            what: what.into(),
-            value: per_second,
-            unit: "/s".to_owned(),
-            ratio,
-        });
+        self.of_limit_in("/s", what, self.per_second.unwrap_or(0.0), per_second);
     }
 
     /// Holds a duration of the row, in microseconds, against a limit.
     pub(crate) fn of_limit_micros(&mut self, what: impl Into<String>, own: f64, micros: f64) {
-        let ratio = own / micros;
-        self.limits.push(Limit { what: what.into(), value: micros, unit: "us".to_owned(), ratio });
+        self.of_limit_in("us", what, own, micros);
+    }
+
+    /// Holds a figure of the row against a limit, both in this unit.
+    pub(crate) fn of_limit_in(
+        &mut self,
+        unit: &str,
+        what: impl Into<String>,
+        own: f64,
+        value: f64,
+    ) {
+        let (what, unit) = (what.into(), unit.to_owned());
+        self.limits.push(Limit { what, value, unit, ratio: own / value });
     }
 
     pub(crate) fn figure(&mut self, what: impl Into<String>, value: f64, unit: &str) {
         self.figures.push(Figure { what: what.into(), value, unit: unit.to_owned() });
+    }
+
+    pub(crate) fn figure_of(&self, what: &str) -> Option<f64> {
+        self.figures.iter().find(|figure| figure.what == what).map(|figure| figure.value)
     }
 
     pub(crate) fn aim(&mut self, text: impl Into<String>, is_met: bool) {

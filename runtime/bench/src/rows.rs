@@ -1,14 +1,20 @@
 //! The benchmarks by name, and what they share: durations, directories, raw limits measured beside
 //! them, and the rows found so far.
 
+pub(crate) mod chain;
 pub(crate) mod counter;
+pub(crate) mod fan_out;
+pub(crate) mod generators;
 pub(crate) mod hot_key;
 pub(crate) mod http;
 pub(crate) mod memory;
 pub(crate) mod raw;
 pub(crate) mod remote;
+pub(crate) mod restart;
 pub(crate) mod ring;
+pub(crate) mod scale;
 pub(crate) mod timers;
+pub(crate) mod values;
 
 use std::path::{Path, PathBuf};
 use std::process::Command;
@@ -33,6 +39,8 @@ pub(crate) struct Benchmark {
     pub(crate) name: &'static str,
     pub(crate) summary: &'static str,
     pub(crate) run: fn(&mut Bench) -> Result<()>,
+    /// Takes minutes, and runs only when it is named.
+    pub(crate) is_long: bool,
 }
 
 /// All of them, in the order in which they run.
@@ -40,14 +48,16 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
     benchmark("counter", "keyed counter in-process, messages from inside", counter::run),
     benchmark("hot-key", "one key: in-process, and remote over HTTP", hot_key::run),
     benchmark("ring", "rings of ten in-process functions", ring::run),
+    benchmark("fan-out", "one in-process function that sends to many", fan_out::run),
+    benchmark("values-4k", "values of 4 KB: what reaches the disk", values::run),
     benchmark("http", "durable request-reply over HTTP, in-process function", http::run),
     benchmark("remote", "durable request-reply over HTTP, remote Rust function", remote::run),
+    benchmark("chain", "chains of ten functions, remote and in-process", chain::run),
     benchmark("memory", "idle memory, start, memory of awake and sleeping instances", memory::run),
-    benchmark(
-        "timers",
-        "ten million delayed messages pending: lateness, memory, restart",
-        timers::run,
-    ),
+    long("timers", "ten million delayed messages: lateness, memory, restart", timers::run),
+    long("scale", "many more instances than fit into memory", scale::run),
+    long("growth", "what a message costs with three times as many instances", scale::growth),
+    long("restart", "kill -9 with much state and a full log, to the first answer", restart::run),
     // Last: what other rows have measured beside themselves is not measured again.
     benchmark("raw", "the disk, bare HTTP servers, bare loops: what the machine can do", raw::run),
 ];
@@ -57,7 +67,24 @@ const fn benchmark(
     summary: &'static str,
     run: fn(&mut Bench) -> Result<()>,
 ) -> Benchmark {
-    Benchmark { name, summary, run }
+    Benchmark { name, summary, run, is_long: false }
+}
+
+const fn long(
+    name: &'static str,
+    summary: &'static str,
+    run: fn(&mut Bench) -> Result<()>,
+) -> Benchmark {
+    Benchmark { name, summary, run, is_long: true }
+}
+
+/// How large the long benchmarks are.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Sizes {
+    /// Of `scale` and `growth`.
+    pub(crate) instances: u64,
+    /// Bytes of state of `restart`.
+    pub(crate) state_bytes: u64,
 }
 
 /// One run of benchmarks.
@@ -65,21 +92,20 @@ const fn benchmark(
 pub(crate) struct Bench {
     /// How long each figure is measured.
     pub(crate) measured: Duration,
+    pub(crate) sizes: Sizes,
     pub(crate) rows: Vec<Row>,
     /// Data of servers; removed at the end.
     directory: TempDir,
     servers: usize,
-    /// Whether the project's binaries are built.
-    is_built: bool,
 }
 
 impl Bench {
     /// Data lies in the build directory: on the disk that the project is built on, and ignored by git.
-    pub(crate) fn new(measured: Duration) -> Result<Self> {
+    pub(crate) fn new(measured: Duration, sizes: Sizes) -> Result<Self> {
         let parent = target_directory()?.join("bench");
         std::fs::create_dir_all(&parent)?;
         let directory = tempfile::Builder::new().prefix("run-").tempdir_in(&parent)?;
-        Ok(Self { measured, rows: Vec::new(), directory, servers: 0, is_built: false })
+        Ok(Self { measured, sizes, rows: Vec::new(), directory, servers: 0 })
     }
 
     pub(crate) fn directory(&self) -> &Path {
@@ -101,36 +127,40 @@ impl Bench {
     /// A server with the functions of the benchmarks and an HTTP ingress.
     pub(crate) fn start(&mut self, store: &str, flags: &[&str]) -> Result<Server> {
         let directory = self.new_directory();
+        self.start_in(&directory, store, flags)
+    }
+
+    /// The same in a directory that may hold data of one before it.
+    pub(crate) fn start_in(&self, directory: &Path, store: &str, flags: &[&str]) -> Result<Server> {
         Server::start(&Setup {
             binary: own_binary()?,
-            directory: &directory,
+            directory,
             manifest: http_ingress(),
             store,
             flags,
         })
     }
 
-    /// One of the project's binaries, built as it is shipped.
-    pub(crate) fn project_binary(&mut self, name: &str) -> Result<PathBuf> {
-        if !self.is_built {
-            let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-            let status = Command::new(cargo)
-                .args(["build", "--release", "--locked", "-p", "dormouse", "-p", "greeter"])
-                .current_dir(env!("CARGO_MANIFEST_DIR"))
-                .status()
-                .context("cannot run cargo")?;
-            ensure!(status.success(), "cargo could not build the project's binaries: {status}");
-            self.is_built = true;
-        }
-        let path = target_directory()?.join("release").join(name);
-        ensure!(path.is_file(), "{} is not there after the build", path.display());
-        Ok(path)
-    }
-
     /// This process's use of the processor, for bare loops that run in it.
     pub(crate) fn own_usage() -> Result<Usage> {
         Process::usage_of(std::process::id())
     }
+}
+
+/// One of the project's binaries, built as this program is: in release, but for its tests.
+pub(crate) fn project_binary(name: &str) -> Result<PathBuf> {
+    let is_debug = cfg!(debug_assertions);
+    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+    let status = Command::new(cargo)
+        .args(["build", "--quiet", "--locked", "--package", name, "--bin", name])
+        .args((!is_debug).then_some("--release"))
+        .current_dir(env!("CARGO_MANIFEST_DIR"))
+        .status()
+        .context("cannot run cargo")?;
+    ensure!(status.success(), "cargo could not build {name}: {status}");
+    let path = target_directory()?.join(if is_debug { "debug" } else { "release" }).join(name);
+    ensure!(path.is_file(), "{} is not there after the build", path.display());
+    Ok(path)
 }
 
 /// This binary in another role.

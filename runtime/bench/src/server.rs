@@ -26,6 +26,7 @@ pub(crate) struct Server {
     /// Of its HTTP ingress.
     pub(crate) address: String,
     admin: String,
+    data: PathBuf,
 }
 
 /// How a server is started.
@@ -56,17 +57,23 @@ impl Server {
         std::fs::write(&manifest, &setup.manifest)?;
         let mut command = Command::new(&setup.binary);
         command.arg("run").arg(&manifest);
-        command.arg("--data").arg(setup.directory.join("data"));
+        let data = setup.directory.join("data");
+        command.arg("--data").arg(&data);
         command.args(["--shards", &SHARDS.to_string(), "--partitions", &PARTITIONS.to_string()]);
         command.args(["--store", setup.store, "--admin", "127.0.0.1:0"]).args(setup.flags);
         let process = Process::start("the server", command)?;
         let address = process.address("ingress")?;
         let admin = process.address("admin")?;
-        Ok(Self { process, address, admin })
+        Ok(Self { process, address, admin, data })
     }
 
     pub(crate) fn metrics(&self) -> Result<Metrics> {
         get(&self.admin, "/metrics").map(Metrics)
+    }
+
+    /// Bytes of all files in its data directory.
+    pub(crate) fn data_bytes(&self) -> Result<u64> {
+        bytes_below(&self.data)
     }
 
     /// Sends a message of this type and waits until it is durable.
@@ -129,6 +136,17 @@ impl Server {
         bytes.extend_from_slice(body);
         request(&self.address, &bytes)
     }
+}
+
+/// A file that is removed in the meantime counts for nothing.
+fn bytes_below(directory: &Path) -> Result<u64> {
+    let mut bytes = 0;
+    for entry in std::fs::read_dir(directory)? {
+        let entry = entry?;
+        let Ok(metadata) = entry.metadata() else { continue };
+        bytes += if metadata.is_dir() { bytes_below(&entry.path())? } else { metadata.len() };
+    }
+    Ok(bytes)
 }
 
 impl Metrics {

@@ -6,12 +6,13 @@ use std::sync::OnceLock;
 
 use compact_str::{CompactString, format_compact};
 use dormouse_sdk::protocol::partition::partition_of;
-use dormouse_sdk::protocol::{Address, FunctionType};
+use dormouse_sdk::protocol::{Address, FunctionType, TypedValue};
 use dormouse_sdk::{
     BoxError, Bytes, Context, FunctionError, FunctionName, Message, State, ValueType, function,
 };
 use serde::{Deserialize, Serialize};
 
+use crate::functions::instances::{Draw, Kind, Sampler};
 use crate::functions::payload;
 use crate::rows::counter::KEYS;
 use crate::rows::{PARTITIONS, SHARDS};
@@ -25,7 +26,7 @@ pub(crate) const HOT: &str = "hot";
 pub(crate) const BATCH: u64 = 128;
 
 static COUNTER: FunctionName = FunctionName::new(super::COUNTER);
-static SLEEPER: FunctionName = FunctionName::new(super::SLEEPER);
+static LEAF: FunctionName = FunctionName::new(super::LEAF);
 static PACER: FunctionName = FunctionName::new("bench/pacer");
 
 const SENT: State<i64> = State::new("sent");
@@ -51,8 +52,17 @@ pub(crate) enum Pattern {
     OwnShard(usize),
     /// One counter.
     Hot,
-    /// Sleepers, each once: generator `number` of `of` wakes every `of`-th of `count`.
-    Sweep { of: u64, count: u64 },
+    /// Functions without a state, with keys of one shard.
+    Leaves(usize),
+    /// Instances by number.
+    Instances { kind: Kind, draw: Draw },
+}
+
+/// Who gets the messages of a generator, prepared.
+#[derive(Debug)]
+pub(crate) struct Targets<'o> {
+    order: &'o Order,
+    sampler: Option<Sampler>,
 }
 
 dormouse_sdk::json_type!(Order, "bench/order");
@@ -85,9 +95,10 @@ async fn generator(ctx: &mut Context, message: Message) -> Result<(), FunctionEr
     let order: Order = message.decode()?;
     let first = sent as u64;
     let mut next = first;
+    let targets = Targets::of(&order);
     while next < first + BATCH {
-        let Some((function, id)) = target(&order, next) else { break };
-        ctx.send((function, id), payload())?;
+        let Some(id) = targets.id(next) else { break };
+        ctx.send((order.pattern.function(), id), order.message(next))?;
         next += 1;
     }
     ctx.set(&SENT, next as i64)?;
@@ -108,33 +119,54 @@ async fn pacer(ctx: &mut Context, message: Message) -> Result<(), FunctionError>
 function! { GENERATOR, states: [SENT, HALTED], generator }
 function! { "bench/pacer", pacer }
 
-/// Where message `n` of a generator goes; `None` behind the last one.
-fn target(order: &Order, n: u64) -> Option<(&'static FunctionName, CompactString)> {
-    match order.pattern {
-        Pattern::Hot => Some((&COUNTER, CompactString::const_new(HOT))),
-        Pattern::Sweep { of, count } => {
-            let sleeper = n * of + order.number;
-            (sleeper < count).then(|| (&SLEEPER, format_compact!("s{sleeper:07}")))
-        }
-        Pattern::Uniform | Pattern::OwnShard(_) => {
-            let (ids, index) = counted_key(order, n);
-            Some((&COUNTER, ids[index].clone()))
+impl Pattern {
+    /// Whom the messages go to.
+    pub(crate) fn function(self) -> &'static FunctionName {
+        match self {
+            Self::Uniform | Self::OwnShard(_) | Self::Hot => &COUNTER,
+            Self::Leaves(_) => &LEAF,
+            Self::Instances { kind, .. } => kind.function(),
         }
     }
 }
 
-/// The key that message `n` of a generator counts for: its place in a list of ids.
-pub(crate) fn counted_key(order: &Order, n: u64) -> (&'static [CompactString], usize) {
-    let ids = match order.pattern {
-        Pattern::OwnShard(shard) => &keys().by_shard[shard],
-        _ => &keys().all,
-    };
-    let random = mix((order.number << 40).wrapping_add(n));
-    (ids, (random % ids.len() as u64) as usize)
+impl Order {
+    fn message(&self, n: u64) -> TypedValue {
+        match self.pattern {
+            Pattern::Instances { kind, .. } => kind.message((self.number << 40).wrapping_add(n)),
+            _ => payload(),
+        }
+    }
+}
+
+impl<'o> Targets<'o> {
+    pub(crate) fn of(order: &'o Order) -> Self {
+        let sampler = match order.pattern {
+            Pattern::Instances { draw, .. } => Some(Sampler::new(draw)),
+            _ => None,
+        };
+        Self { order, sampler }
+    }
+
+    /// Where message `n` goes; `None` behind the last one.
+    pub(crate) fn id(&self, n: u64) -> Option<CompactString> {
+        let Order { pattern, number, .. } = *self.order;
+        let ids = match pattern {
+            Pattern::Hot => return Some(CompactString::const_new(HOT)),
+            Pattern::Instances { kind, .. } => {
+                let instance = self.sampler?.draw(number, n)?;
+                return Some(kind.id(instance));
+            }
+            Pattern::OwnShard(shard) | Pattern::Leaves(shard) => &keys().by_shard[shard],
+            Pattern::Uniform => &keys().all,
+        };
+        let random = mix((number << 40).wrapping_add(n));
+        Some(ids[(random % ids.len() as u64) as usize].clone())
+    }
 }
 
 /// A number that looks drawn by chance (the finisher of splitmix64).
-fn mix(n: u64) -> u64 {
+pub(crate) fn mix(n: u64) -> u64 {
     let z = n.wrapping_add(1).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     let z = (z ^ (z >> 30)).wrapping_mul(0xbf58_476d_1ce4_e5b9);
     let z = (z ^ (z >> 27)).wrapping_mul(0x94d0_49bb_1331_11eb);
@@ -179,31 +211,16 @@ mod tests {
     }
 
     #[test]
-    fn a_sweep_wakes_each_sleeper_once() {
-        let mut woken = Vec::new();
-        for number in 0..3 {
-            let order = order(Pattern::Sweep { of: 3, count: 10 }, number);
-            woken.extend((0..).map_while(|n| target(&order, n)).map(|(_, id)| id));
-        }
-        woken.sort();
-        assert_eq!(woken.len(), 10);
-        assert_eq!(woken[9], "s0000009");
-        woken.dedup();
-        assert_eq!(woken.len(), 10);
-    }
-
-    #[test]
     fn keys_are_spread_and_repeatable() {
         let uniform = order(Pattern::Uniform, 3);
-        let drawn: Vec<usize> = (0..1_000).map(|n| counted_key(&uniform, n).1).collect();
-        let again: Vec<usize> = (0..1_000).map(|n| counted_key(&uniform, n).1).collect();
-        assert_eq!(drawn, again);
-        let mut distinct = drawn;
+        let draw = |order| (0..1_000).flat_map(|n| Targets::of(order).id(n)).collect::<Vec<_>>();
+        let drawn = draw(&uniform);
+        assert_eq!(drawn, draw(&uniform));
+        let mut distinct = drawn.clone();
         distinct.sort_unstable();
         distinct.dedup();
         assert!(distinct.len() > 950);
-        let other = order(Pattern::Uniform, 4);
-        assert_ne!(counted_key(&other, 0).1, counted_key(&uniform, 0).1);
+        assert_ne!(draw(&order(Pattern::Uniform, 4)), drawn);
     }
 
     #[test]
@@ -211,8 +228,7 @@ mod tests {
         for shard in 0..SHARDS {
             let order = order(Pattern::OwnShard(shard), 1);
             for n in 0..100 {
-                let (ids, index) = counted_key(&order, n);
-                assert_eq!(shard_of(&ids[index]), shard);
+                assert_eq!(shard_of(&Targets::of(&order).id(n).unwrap()), shard);
             }
             assert_eq!(shard_of(&id_on(shard, "g", 2)), shard);
         }

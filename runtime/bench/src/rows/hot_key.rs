@@ -21,7 +21,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
 
 fn over_http(bench: &mut Bench) -> Result<()> {
     // First, since it may have to build something.
-    let pair = remote::start(bench)?;
+    let pair = remote::start(bench, REQUEST_COUNTER)?;
     let proxy = raw::proxy(bench, CLIENTS)?.per_second.unwrap_or(0.0);
     let load = Load::closed(&pair.server.address, CLIENTS, bench.measured);
     let traffic = (0..CLIENTS).map(|_| HotKey::new(REQUEST_COUNTER)).collect();

@@ -7,15 +7,14 @@ use std::process::Command;
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use dormouse_sdk::ValueType as _;
 
-use crate::functions::SLEEPER;
-use crate::functions::generator::{GENERATOR, Order, Pattern, id_on};
+use crate::functions::instances::Kind;
 use crate::histogram::Histogram;
 use crate::load::connection::request;
 use crate::process::Process;
 use crate::report::Row;
-use crate::rows::{Bench, SHARDS};
+use crate::rows::generators::{await_written, sweep};
+use crate::rows::{Bench, project_binary};
 use crate::server::{Server, Setup, http_ingress};
 
 /// Instances that are woken.
@@ -44,7 +43,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
 
 /// A fresh server of the plain distribution with an HTTP ingress, left alone.
 fn idle(bench: &mut Bench) -> Result<()> {
-    let binary = bench.project_binary("greeter")?;
+    let binary = project_binary("greeter")?;
     let directory = bench.new_directory();
     let server = Server::start(&Setup {
         binary,
@@ -66,7 +65,7 @@ fn idle(bench: &mut Bench) -> Result<()> {
 
 /// From the start of the process to the first answer of the example application.
 fn start(bench: &mut Bench) -> Result<()> {
-    let binary = bench.project_binary("greeter")?;
+    let binary = project_binary("greeter")?;
     let mut histogram = Histogram::new();
     for _ in 0..STARTS {
         let directory = bench.new_directory();
@@ -141,7 +140,7 @@ fn instances(bench: &mut Bench) -> Result<()> {
     let server = bench.start("embedded", &flags)?;
     let fresh = server.process.resident_bytes()?;
     let began = Instant::now();
-    wake(&server)?;
+    sweep(&server, Kind::Sleeper, 0, INSTANCES)?;
     let woken = began.elapsed();
     let awake_peak = server.process.resident_bytes()?;
     await_written(&server)?;
@@ -169,29 +168,6 @@ fn instances(bench: &mut Bench) -> Result<()> {
     Ok(())
 }
 
-fn wake(server: &Server) -> Result<()> {
-    for shard in 0..SHARDS {
-        let order = Order {
-            pattern: Pattern::Sweep { of: SHARDS as u64, count: INSTANCES },
-            number: shard as u64,
-            via: Some(id_on((shard + 1) % SHARDS, "pacer-", 0)),
-        };
-        let body = order.encode().map_err(anyhow::Error::from_boxed)?;
-        server.send(GENERATOR, &id_on(shard, "generator-", 0), Order::TYPENAME, &body)?;
-    }
-    let deadline = Instant::now() + PATIENCE;
-    loop {
-        let woken = server.metrics()?.messages_of(SLEEPER);
-        if woken == INSTANCES {
-            break;
-        }
-        ensure!(Instant::now() < deadline, "{woken} instances woken after {PATIENCE:?}");
-        std::thread::sleep(Duration::from_millis(20));
-    }
-    server.settle()?;
-    Ok(())
-}
-
 fn await_awake(server: &Server, is_reached: impl Fn(f64) -> bool) -> Result<()> {
     let deadline = Instant::now() + PATIENCE;
     loop {
@@ -202,21 +178,4 @@ fn await_awake(server: &Server, is_reached: impl Fn(f64) -> bool) -> Result<()> 
         ensure!(Instant::now() < deadline, "{count} instances awake after {PATIENCE:?}");
         std::thread::sleep(Duration::from_millis(200));
     }
-}
-
-/// Waits for the checkpoint that follows when nothing is written any more, and for the allocator to
-/// give back what it has freed: until the process has written nothing for some seconds.
-fn await_written(server: &Server) -> Result<()> {
-    let deadline = Instant::now() + PATIENCE;
-    let mut last = server.process.usage()?.written_bytes;
-    let mut quiet_since = Instant::now();
-    while quiet_since.elapsed() < Duration::from_secs(8) {
-        std::thread::sleep(Duration::from_millis(250));
-        let now = server.process.usage()?.written_bytes;
-        if now != last {
-            (last, quiet_since) = (now, Instant::now());
-        }
-        ensure!(Instant::now() < deadline, "the server still writes after {PATIENCE:?}");
-    }
-    Ok(())
 }

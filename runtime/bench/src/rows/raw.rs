@@ -6,18 +6,23 @@ use anyhow::{Context as _, Result};
 use crate::load::Load;
 use crate::load::traffic::{Fixed, post};
 use crate::process::Process;
-use crate::raw::{Bare, counter, disk, ring};
+use crate::raw::{Bare, base, counter, disk, fan_out, ring};
 use crate::report::Row;
 use crate::rows::{Bench, role};
 
 /// Numbers of clients that HTTP rows are measured with.
 pub(crate) const CONNECTIONS: [usize; 4] = [1, 64, 256, 1_024];
 
+/// The figure of `raw/sequential`.
+pub(crate) const BANDWIDTH: &str = "bandwidth";
+
 pub(crate) fn run(bench: &mut Bench) -> Result<()> {
     fdatasync(bench)?;
+    sequential(bench)?;
     counter_loop(bench)?;
     ring_loop(bench, false)?;
     ring_loop(bench, true)?;
+    fan_out_loop(bench)?;
     for connections in CONNECTIONS {
         echo(bench, connections)?;
     }
@@ -35,6 +40,17 @@ pub(crate) fn fdatasync(bench: &mut Bench) -> Result<Row> {
         let mut row = Row::new("raw/fdatasync", title);
         row.per_second = Some(histogram.total() as f64 / bench.measured.as_secs_f64());
         row.latency = histogram.latency();
+        Ok(row)
+    })
+}
+
+/// One file written from its beginning to its end.
+pub(crate) fn sequential(bench: &mut Bench) -> Result<Row> {
+    bench.once("raw/sequential", |bench| {
+        let title = "a new file written 1 MB at a time, synced beside and at the end";
+        let (bytes, elapsed) = disk::write_and_sync(bench.directory(), bench.measured)?;
+        let mut row = Row::new("raw/sequential", title);
+        row.figure(BANDWIDTH, bytes as f64 / 1e6 / elapsed.as_secs_f64(), "MB/s");
         Ok(row)
     })
 }
@@ -78,6 +94,25 @@ pub(crate) fn ring_loop(bench: &mut Bench, crosses: bool) -> Result<Row> {
     bench.once(name, |bench| {
         let bare = ring::run(bench.measured, crosses, Bench::own_usage)?;
         Ok(bare_row(name, title, bare))
+    })
+}
+
+/// The smallest fan-out.
+pub(crate) fn fan_out_loop(bench: &mut Bench) -> Result<Row> {
+    bench.once("raw/fan-out", |bench| {
+        let title = "bare fan-out: mailbox push and boxed async fn a message; 2 threads";
+        let bare = fan_out::run(bench.measured, Bench::own_usage)?;
+        Ok(bare_row("raw/fan-out", title, bare))
+    })
+}
+
+/// An LSM tree behind a map in memory.
+pub(crate) fn base_loop(bench: &mut Bench) -> Result<Row> {
+    bench.once("raw/base", |bench| {
+        let title = "lsm-tree alone: a point read and a write-behind put a message; 2 threads";
+        let directory = bench.new_directory();
+        let bare = base::run(&directory, bench.sizes.instances, bench.measured, Bench::own_usage)?;
+        Ok(bare_row("raw/base", title, bare))
     })
 }
 

@@ -10,7 +10,7 @@ use crate::load::traffic::OwnKeys;
 use crate::process::Process;
 use crate::rows::http::KEYS;
 use crate::rows::raw::CONNECTIONS;
-use crate::rows::{Bench, raw, role};
+use crate::rows::{Bench, project_binary, raw, role};
 use crate::server::{Server, Setup, http_ingress};
 
 /// A runtime, and the functions behind it.
@@ -21,7 +21,7 @@ pub(crate) struct Pair {
 }
 
 pub(crate) fn run(bench: &mut Bench) -> Result<()> {
-    let pair = start(bench)?;
+    let pair = start(bench, REQUEST_COUNTER)?;
     for (round, connections) in CONNECTIONS.into_iter().enumerate() {
         let proxy = raw::proxy(bench, connections)?.per_second.unwrap_or(0.0);
         let load = Load::closed(&pair.server.address, connections, bench.measured);
@@ -51,14 +51,14 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
 }
 
 /// Starts the function's process and a runtime that calls it.
-pub(crate) fn start(bench: &mut Bench) -> Result<Pair> {
-    let backend = role(&["functions", REQUEST_COUNTER])?;
+pub(crate) fn start(bench: &mut Bench, function: &str) -> Result<Pair> {
+    let backend = role(&["functions", function])?;
     let endpoint = format!(
-        "---\nkind: io.statefun.endpoints.v2/http\nspec:\n  functions: {REQUEST_COUNTER}\n  \
+        "---\nkind: io.statefun.endpoints.v2/http\nspec:\n  functions: {function}\n  \
          urlPathTemplate: http://{}/statefun\n",
         backend.address("functions")?
     );
-    let binary = bench.project_binary("dormouse")?;
+    let binary = project_binary("dormouse")?;
     let directory = bench.new_directory();
     let server = Server::start(&Setup {
         binary,
