@@ -5,7 +5,7 @@
 use std::collections::VecDeque;
 use std::future::Future;
 use std::pin::Pin;
-use std::sync::Arc;
+use std::sync::{Arc, Barrier};
 use std::task::{Context, Poll, Waker};
 use std::time::{Duration, Instant};
 
@@ -27,11 +27,16 @@ type Leaf = Pin<Box<dyn Future<Output = ()> + Send>>;
 
 /// Sends for so long.
 pub(crate) fn run(duration: Duration, usage: impl Fn() -> Result<Usage>) -> Result<Bare> {
+    let are_ready = Arc::new(Barrier::new(SHARDS + 1));
+    let threads: Vec<_> = (0..SHARDS)
+        .map(|thread| {
+            let are_ready = are_ready.clone();
+            std::thread::spawn(move || work(thread, duration, &are_ready))
+        })
+        .collect();
+    are_ready.wait();
     let before = usage()?;
     let began = Instant::now();
-    let threads: Vec<_> = (0..SHARDS)
-        .map(|thread| std::thread::spawn(move || work(thread, began + duration)))
-        .collect();
     let mut messages = 0;
     for thread in threads {
         messages += thread.join().ok().context("a thread of the bare fan-out panicked")?;
@@ -40,7 +45,7 @@ pub(crate) fn run(duration: Duration, usage: impl Fn() -> Result<Usage>) -> Resu
 }
 
 /// One thread; answers how many messages leaves have taken.
-fn work(thread: usize, ends: Instant) -> u64 {
+fn work(thread: usize, duration: Duration, are_ready: &Barrier) -> u64 {
     let ids: Arc<[CompactString]> =
         (thread..KEYS).step_by(SHARDS).map(|key| format_compact!("k{key:06}")).collect();
     let by_id: FxHashMap<CompactString, usize> =
@@ -50,6 +55,8 @@ fn work(thread: usize, ends: Instant) -> u64 {
     let leaf = std::hint::black_box(take as fn(Bytes) -> Leaf);
     let mut ready = VecDeque::new();
     let (mut taken, mut next) = (0, (thread as u64) << 40);
+    are_ready.wait();
+    let ends = Instant::now() + duration;
     while Instant::now() < ends {
         for (id, message) in poll_ready(source(ids.clone(), next)) {
             let mailbox = by_id[&id];
