@@ -3,8 +3,12 @@
 
 use bytes::Bytes;
 use compact_str::CompactString;
+use smallvec::SmallVec;
 
 use crate::{Address, EntryEffects, TypeName, TypedValue};
+
+/// Changes of states. Mostly one: it costs no list.
+pub type StateMutations = SmallVec<[StateMutation; 1]>;
 
 /// The effects of one invocation (of a whole batch).
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -16,7 +20,7 @@ pub struct Effects {
     /// Records for egresses.
     pub egress: Vec<EgressRecord>,
     /// Changes of states; the last one of a state wins.
-    pub state: Vec<StateMutation>,
+    pub state: StateMutations,
     /// Changes of entries of tables and buffers. Boxed: most functions have none.
     pub entries: Option<Box<EntryEffects>>,
 }

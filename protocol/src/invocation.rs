@@ -6,8 +6,15 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use compact_str::CompactString;
+use smallvec::SmallVec;
 
 use crate::{Address, Effects, EntryReader, Message};
+
+/// Values of states, in the order of their specs. Mostly one: it costs no list.
+pub type StateValues = SmallVec<[Option<Bytes>; 1]>;
+
+/// Messages of one invocation. Mostly one: it costs no list.
+pub type Batch = SmallVec<[Arc<Message>; 1]>;
 
 /// A batch of messages for `target`, in order, with the present values of the registered states.
 #[derive(Clone, Debug)]
@@ -17,9 +24,9 @@ pub struct Invocation {
     /// The states known of this function type, in the order of `state`.
     pub specs: Arc<[StateSpec]>,
     /// One entry per spec: the value's bytes, or `None` where it is unset, deleted or expired.
-    pub state: Vec<Option<Bytes>>,
+    pub state: StateValues,
     /// At least one; applied in order against the one copy of the state.
-    pub messages: Vec<Arc<Message>>,
+    pub messages: Batch,
     /// Where the function reads entries of its tables and buffers. The caller sets it for a function
     /// that runs in the same process and has such states.
     pub entries: Option<EntryReader>,

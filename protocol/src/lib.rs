@@ -23,13 +23,15 @@ pub mod value;
 pub mod wire;
 
 pub use address::{Address, ID_BYTES_MAX};
-pub use effects::{Delayed, Effects, EgressRecord, StateMutation};
+pub use effects::{Delayed, Effects, EgressRecord, StateMutation, StateMutations};
 pub use entries::{
     ClearedEntries, EntryChange, EntryEffects, EntryPage, EntryRead, EntryReader, Which,
 };
 pub use failure::{FailurePolicy, Then};
 pub use function_type::{FunctionType, ParseTypeNameError, TypeName};
-pub use invocation::{Expiration, Invocation, InvokeError, Response, StateSpec};
+pub use invocation::{
+    Batch, Expiration, Invocation, InvokeError, Response, StateSpec, StateValues,
+};
 pub use message::Message;
 pub use partition::{Partition, partition_of};
 pub use value::{Metadata, TypedValue};

@@ -110,7 +110,8 @@ fn all_effects() -> Effects {
             StateMutation { spec: 1, value: Some(Bytes::from_static(b"\x0a\x01a")) },
             StateMutation { spec: 0, value: Some(Bytes::new()) },
             StateMutation { spec: 1, value: None },
-        ],
+        ]
+        .into(),
         entries: None,
     }
 }

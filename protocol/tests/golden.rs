@@ -48,8 +48,8 @@ fn invocation(specs: &[StateSpec], state: Vec<Option<Bytes>>, caller: bool) -> I
     Invocation {
         target: target.clone(),
         specs: specs.into(),
-        state,
-        messages: vec![Arc::new(Message { target, caller, value })],
+        state: state.into(),
+        messages: vec![Arc::new(Message { target, caller, value })].into(),
         entries: None,
     }
 }

@@ -6,7 +6,6 @@ use std::any::Any;
 use std::future::Future;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::pin::Pin;
-use std::sync::Arc;
 use std::task::Poll;
 
 use dormouse_protocol::{FunctionType, Invocation, InvokeError, Response};
@@ -23,7 +22,7 @@ pub type BatchFuture = Pin<Box<dyn Future<Output = Result<Response, InvokeError>
 pub struct Batch {
     /// Given to the function.
     pub context: Context,
-    messages: std::vec::IntoIter<Arc<dormouse_protocol::Message>>,
+    messages: <dormouse_protocol::Batch as IntoIterator>::IntoIter,
 }
 
 impl Batch {

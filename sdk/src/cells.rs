@@ -6,7 +6,7 @@ use std::fmt;
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dormouse_protocol::{StateMutation, StateSpec};
+use dormouse_protocol::{StateMutation, StateMutations, StateSpec, StateValues};
 
 use crate::error::BoxError;
 use crate::state::State;
@@ -91,7 +91,7 @@ pub enum StateError {
 /// The states of one batch.
 pub(crate) struct Cells {
     specs: Arc<[StateSpec]>,
-    stored: Vec<Option<Bytes>>,
+    stored: StateValues,
     /// Most functions touch one state: the first one touched costs no list.
     first: Option<Cell>,
     rest: Vec<Cell>,
@@ -108,7 +108,7 @@ struct Cell {
 
 impl Cells {
     /// `stored` has one entry per spec; missing ones count as unset.
-    pub(crate) fn new(specs: Arc<[StateSpec]>, stored: Vec<Option<Bytes>>) -> Self {
+    pub(crate) fn new(specs: Arc<[StateSpec]>, stored: StateValues) -> Self {
         Self { specs, stored, first: None, rest: Vec::new() }
     }
 
@@ -154,9 +154,9 @@ impl Cells {
     }
 
     /// Encodes what has changed, in the order in which the states were first touched.
-    pub(crate) fn mutations(&self) -> Result<Vec<StateMutation>, StateError> {
+    pub(crate) fn mutations(&self) -> Result<StateMutations, StateError> {
         let changed = || self.first.iter().chain(&self.rest).filter(|cell| cell.changed);
-        let mut mutations = Vec::with_capacity(changed().count());
+        let mut mutations = StateMutations::with_capacity(changed().count());
         for cell in changed() {
             let value = (cell.encode)(&*cell.held).map_err(|error| fault(cell.name, error))?;
             mutations.push(StateMutation { spec: cell.spec, value });

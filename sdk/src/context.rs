@@ -69,7 +69,7 @@ pub trait IntoAddress {
 }
 
 impl Context {
-    pub(crate) fn new(invocation: Invocation) -> (Self, Vec<Arc<dormouse_protocol::Message>>) {
+    pub(crate) fn new(invocation: Invocation) -> (Self, dormouse_protocol::Batch) {
         let entries = Entries::new(&invocation);
         let context = Self {
             entries,

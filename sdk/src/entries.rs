@@ -12,7 +12,7 @@ use bytes::{Buf, Bytes, BytesMut};
 use dormouse_protocol::entries::{ENTRY_VALUE_BYTES_MAX, ROW_KEY_BYTES_MAX};
 use dormouse_protocol::{
     ClearedEntries, Effects, EntryChange, EntryEffects, EntryPage, EntryRead, EntryReader,
-    Invocation, StateMutation, StateSpec, Which,
+    Invocation, StateMutation, StateMutations, StateSpec, StateValues, Which,
 };
 use prost::encoding::{decode_varint, encode_varint};
 
@@ -35,7 +35,7 @@ pub(crate) struct Entries(Option<Box<Open>>);
 #[derive(Debug)]
 struct Open {
     specs: Arc<[StateSpec]>,
-    stored: Vec<Option<Bytes>>,
+    stored: StateValues,
     reader: EntryReader,
     /// Bytes that name and entry key may have together.
     key_bytes_left: usize,
@@ -259,7 +259,7 @@ impl Rows {
         rows
     }
 
-    fn seal(self, state: &mut Vec<StateMutation>, changed: &mut EntryEffects) {
+    fn seal(self, state: &mut StateMutations, changed: &mut EntryEffects) {
         let spec = self.spec;
         let given_up = self.stored_head.filter(|head| head.generation != self.head.generation);
         if let Some(head) = given_up {

@@ -54,8 +54,8 @@ fn allocations_of_a_batch(messages: usize) -> usize {
     let invocation = Invocation {
         target,
         specs: function.specs().into(),
-        state: vec![Some(types::encode_long(5))],
-        messages: vec![message; messages],
+        state: vec![Some(types::encode_long(5))].into(),
+        messages: vec![message; messages].into(),
         entries: None,
     };
     let before = ALLOCATIONS.get();

@@ -133,7 +133,7 @@ impl Instance {
         let mut future = function.invoke(Invocation {
             target: target.clone(),
             specs: function.specs().into(),
-            state: self.state.clone(),
+            state: self.state.clone().into(),
             messages: texts.iter().map(message).collect(),
             entries: Some(reader.clone()),
         });
@@ -305,8 +305,8 @@ fn without_a_reader_a_table_is_refused_by_name() {
     let mut future = function.invoke(Invocation {
         target: target.clone(),
         specs: function.specs().into(),
-        state: vec![None, None],
-        messages: vec![Arc::new(Envelope { target, caller: None, value })],
+        state: vec![None, None].into(),
+        messages: vec![Arc::new(Envelope { target, caller: None, value })].into(),
         entries: None,
     });
     let polled = future.as_mut().poll(&mut TaskContext::from_waker(Waker::noop()));

@@ -70,7 +70,7 @@ fn invocation(target: &Address, specs: &[StateSpec], values: &[TypedValue]) -> I
     Invocation {
         target: target.clone(),
         specs: specs.into(),
-        state: vec![None; specs.len()],
+        state: vec![None; specs.len()].into(),
         messages: values.iter().map(message).collect(),
         entries: None,
     }

@@ -183,7 +183,7 @@ impl Memory {
         Some(Invocation {
             target: target.clone(),
             specs: Arc::clone(specs),
-            state: instance.state.clone(),
+            state: instance.state.clone().into(),
             messages: instance.mailbox.drain(..).collect(),
             entries: None,
         })

@@ -5,6 +5,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use prost::Message as _;
+use smallvec::SmallVec;
 
 use super::{WireError, address, detach, typed_value};
 use crate::{
@@ -74,7 +75,7 @@ impl Request {
 
     /// Finds the values of the states that the function declares; others are ignored.
     pub fn attach(self, specs: &Arc<[StateSpec]>) -> Result<Attached, WireError> {
-        let mut state = Vec::with_capacity(specs.len());
+        let mut state = SmallVec::with_capacity(specs.len());
         let mut missing = Vec::new();
         for spec in specs.iter() {
             let found = self.state.iter().find(|value| value.state_name == spec.name.as_str());
@@ -90,7 +91,7 @@ impl Request {
             target: self.target,
             specs: Arc::clone(specs),
             state,
-            messages: self.messages,
+            messages: self.messages.into(),
             entries: None,
         }))
     }

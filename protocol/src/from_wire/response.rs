@@ -4,6 +4,7 @@
 use bytes::Bytes;
 use compact_str::CompactString;
 use prost::Message as _;
+use smallvec::SmallVec;
 
 use super::{STATES_MAX, WireError, address, detach, typed_value};
 use crate::{
@@ -40,7 +41,7 @@ fn effects(
         messages: Vec::with_capacity(result.outgoing_messages.len()),
         delayed: Vec::with_capacity(result.delayed_invocations.len()),
         egress: Vec::with_capacity(result.outgoing_egresses.len()),
-        state: Vec::with_capacity(result.state_mutations.len()),
+        state: SmallVec::with_capacity(result.state_mutations.len()),
         entries: None,
     };
     for message in result.outgoing_messages {

@@ -82,7 +82,7 @@ impl Rig {
     fn count(&mut self) -> Effects {
         self.counted += 1;
         let value = Some(Bytes::copy_from_slice(&self.counted.to_le_bytes()));
-        Effects { state: vec![StateMutation { spec: 0, value }], ..Effects::default() }
+        Effects { state: [StateMutation { spec: 0, value }].into(), ..Effects::default() }
     }
 
     /// Lets the generator send `messages`.

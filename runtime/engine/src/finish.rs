@@ -5,7 +5,7 @@ use std::sync::Arc;
 
 use dormouse_protocol::partition::{HTTP_NAMESPACE, REPLY_NAME, partition_of_hash, placement_hash};
 use dormouse_protocol::{
-    Address, Delayed, Effects, Expiration, InvokeError, Message, Partition, StateMutation,
+    Address, Delayed, Effects, Expiration, InvokeError, Message, Partition, StateMutations,
     StateSpec, TypedValue,
 };
 use smallvec::SmallVec;
@@ -123,7 +123,7 @@ impl Shard {
         self.schedule(slot);
     }
 
-    fn write_state(&mut self, slot: u32, partition: Partition, mutations: Vec<StateMutation>) {
+    fn write_state(&mut self, slot: u32, partition: Partition, mutations: StateMutations) {
         let time_ms = self.time_ms(partition);
         let activation = self.activations.get(slot);
         let specs = &self.types.get(activation.address.function_type).specs;

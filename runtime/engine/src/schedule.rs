@@ -2,7 +2,7 @@
 //! invocations in flight is taken, and the batch goes out with the state as it is now.
 
 use bytes::Bytes;
-use dormouse_protocol::{Expiration, Invocation, InvokeError};
+use dormouse_protocol::{Expiration, Invocation, InvokeError, StateValues};
 
 use crate::action::{Action, GetFor, ScanFor, ScanRange};
 use crate::activation::Phase;
@@ -258,7 +258,7 @@ impl Shard {
         let activation = self.activations.get(slot);
         let specs = self.types.get(activation.address.function_type).specs.clone();
         let (mut is_dirty, mut expired) = (false, 0);
-        let mut state = Vec::with_capacity(activation.cells.len());
+        let mut state = StateValues::with_capacity(activation.cells.len());
         for (cell, spec) in activation.cells.iter_mut().zip(specs.iter()) {
             if cell.value.is_some() && cell.expires_at_ms != 0 && cell.expires_at_ms <= time_ms {
                 // The function sees that it is gone, so it must stay gone, whatever clock comes next.

@@ -52,12 +52,13 @@ fn bob(size: usize) -> Invocation {
     Invocation {
         target: target.clone(),
         specs: Arc::from([]),
-        state: Vec::new(),
+        state: Vec::new().into(),
         messages: vec![Arc::new(Message {
             target,
             caller: None,
             value: TypedValue::new("io.statefun.types/string", value),
-        })],
+        })]
+        .into(),
         entries: None,
     }
 }
