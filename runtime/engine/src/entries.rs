@@ -13,6 +13,7 @@ use crate::codec::DecodeError;
 use crate::event::InvocationId;
 use crate::keys::{self, Key};
 use crate::record::{get_entry, put_entry};
+use crate::schedule::MAIL_SHARE_BYTES_MIN;
 use crate::scope::Awaiting;
 use crate::shard::Shard;
 
@@ -50,7 +51,9 @@ impl Shard {
             Which::Page { from, to, rows_max } => {
                 let limits = &self.config.limits;
                 let rows_max = rows_max.clamp(1, limits.scan_rows_max.min(PAGE_ROWS_MAX));
-                let bytes_max = limits.scan_bytes_max;
+                // Many may read at once: each takes its share of memory.
+                let share = (limits.memory_bytes_max / self.in_flight).max(MAIL_SHARE_BYTES_MIN);
+                let bytes_max = limits.scan_bytes_max.min(share);
                 let range = ScanRange { from: row(&from), to: row(&to), rows_max, bytes_max };
                 Action::Scan { purpose: ScanFor::Entries { id, spec }, range }
             }

@@ -100,6 +100,14 @@ impl Scope {
         Self { number: before.number, visible: last, durable: last, ..Self::new() }
     }
 
+    /// Whether a running function waits to read what the open commit writes.
+    pub(crate) fn is_awaited(&self) -> bool {
+        let last = self.awaiting.back();
+        last.is_some_and(|(number, who)| {
+            *number == self.number && matches!(who, Awaiting::Read(..))
+        })
+    }
+
     pub(crate) fn release_when_durable(&mut self, action: Action) {
         self.open.releases.push(action);
     }

@@ -236,10 +236,11 @@ impl Shard {
         self.scopes.iter().all(|scope| scope.in_flight.is_empty() && scope.open.is_empty())
     }
 
-    /// Whether somebody waits for what the open commit holds: another shard, an ingress, an egress.
+    /// Whether somebody waits for what the open commit holds: another shard, an ingress, an egress, a
+    /// function that reads entries.
     #[must_use]
     pub fn has_releases(&self) -> bool {
-        self.scopes.iter().any(|scope| scope.open.has_releases())
+        self.scopes.iter().any(|scope| scope.open.has_releases() || scope.is_awaited())
     }
 
     /// Bytes of operations collected and not sealed.

@@ -67,7 +67,9 @@ fn a_read_waits_until_the_last_write_can_be_read() {
     rig.asks_entry("b");
     rig.say("-- nothing is read before the commit");
     rig.read();
+    assert!(rig.shard.has_releases(), "somebody waits for the commit");
     rig.append();
+    assert!(!rig.shard.has_releases());
     rig.read();
     check(
         &mut rig,
@@ -118,6 +120,29 @@ fn pages_are_bounded_whatever_is_asked_for() {
             rows [c=3] next None
         "#]],
     );
+}
+
+#[test]
+fn pages_of_many_readers_share_the_memory() {
+    let limits = Limits { memory_bytes_max: 32 << 10, ..Limits::default() };
+    let mut rig = bounded(limits);
+    let long = "x".repeat(6 << 10);
+    let rows = |rig: &mut Rig| rig.text().matches("=xxx").count();
+    for id in ["table/x", "table/y"] {
+        rig.submit(id, "fill");
+        rig.read();
+        rig.done(answer().put("a", &long).put("b", &long).put("c", &long).put("d", &long));
+        rig.sync();
+    }
+    rig.text();
+    rig.submit("table/x", "one");
+    rig.asks_page("a", "z", 10);
+    rig.read();
+    assert_eq!(rows(&mut rig), 4, "as much as fits into all of it");
+    rig.submit("table/y", "two");
+    rig.asks_page("a", "z", 10);
+    rig.read();
+    assert_eq!(rows(&mut rig), 3, "as much as fits into half of it");
 }
 
 #[test]

@@ -54,6 +54,9 @@ impl Driver {
 
     /// Brings the answers that are there to those that have asked.
     pub(super) fn answer_reads(&mut self) -> Result<(), String> {
+        if self.calls.answers.is_empty() {
+            return Ok(());
+        }
         let mut budget = Budget::of_turn();
         while budget.spend() {
             let Some((id, page)) = self.calls.answers.pop_front() else { break };

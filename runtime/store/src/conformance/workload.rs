@@ -108,9 +108,17 @@ impl Workload {
         self.rows.insert(key, value);
     }
 
+    /// The key of a state, or of an entry of a table: those are scanned, and come back after a delete.
     fn state(&mut self, at: usize) -> Vec<u8> {
         let id = format!("id-{}", self.below(60));
-        state_key(self.partitions[at].meta.partition.0, &id)
+        let partition = self.partitions[at].meta.partition;
+        if self.below(3) > 0 {
+            return state_key(partition.0, &id);
+        }
+        let mut key = Vec::new();
+        keys::entry_prefix(&mut key, partition, &address("id"), "table");
+        key.extend_from_slice(id.as_bytes());
+        key
     }
 
     fn value(&mut self) -> Vec<u8> {
