@@ -148,7 +148,8 @@ async fn ask(directory: &Path, texts: &[(&'static str, &str)]) -> Vec<i64> {
     let plan = plan_with(Arc::new(asker));
     let settings = Settings::default();
     let running = runtime::start(plan, &settings, metrics, store, PARTITIONS).await.unwrap();
-    let replies = receiver.await.unwrap();
+    let replies = tokio::time::timeout(Duration::from_secs(120), receiver).await;
+    let replies = replies.expect("all are answered").unwrap();
     let handle = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || handle.block_on(running.stop())).await.unwrap().unwrap();
     replies
