@@ -22,6 +22,7 @@ pub(crate) async fn puppet(ctx: &mut Context, line: String) -> Result<(), Functi
             let own = ctx.address().clone();
             ctx.send_after(duration(millis)?, own, format!("note {text}"))?;
         }
+        ["alarms", count, from, over] => alarms(ctx, [count, from, over])?,
         ["after", millis, token, text] => {
             let own = ctx.address().clone();
             ctx.send_after_with_token(duration(millis)?, token, own, format!("note {text}"))?;
@@ -47,6 +48,22 @@ fn note(ctx: &mut Context, text: &str) -> Result<(), FunctionError> {
     notes.push_str(text);
     notes.push('\n');
     Ok(ctx.set(&NOTES, notes)?)
+}
+
+/// So many notes to itself, evenly spread from one moment on, every second one with a token.
+fn alarms(ctx: &mut Context, words: [&str; 3]) -> Result<(), FunctionError> {
+    let [count, from, over] = words.map(str::parse::<u64>);
+    let (count, from, over) = (count?, from?, over?);
+    for number in 0..count {
+        let (delay, own) =
+            (Duration::from_millis(from + number * over / count), ctx.address().clone());
+        if number.is_multiple_of(2) {
+            ctx.send_after(delay, own, "note x")?;
+        } else {
+            ctx.send_after_with_token(delay, format!("t{number}"), own, "note x")?;
+        }
+    }
+    Ok(())
 }
 
 fn duration(millis: &str) -> Result<Duration, FunctionError> {

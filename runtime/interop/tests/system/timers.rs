@@ -9,7 +9,11 @@ use anyhow::{Result, ensure};
 use crate::application::{Application, lasting_port};
 use crate::restart::endpoint;
 
-const DELAY: Duration = Duration::from_secs(2);
+/// Long enough to send everything before it and to kill the process.
+const DELAY: Duration = Duration::from_secs(8);
+
+/// Long enough for whatever would come twice.
+const AFTERWARDS: Duration = Duration::from_secs(2);
 
 /// Instances that send delayed messages.
 const INSTANCES: usize = 50;
@@ -57,14 +61,14 @@ fn survive_a_kill(puppet: &str, documents: &str) -> Result<()> {
     for number in 0..INSTANCES {
         let path = format!("/{puppet}/p{number}");
         for line in [
-            "after 2000 - plain",
-            "after 2000 gone never",
+            "after 8000 - plain",
+            "after 8000 gone never",
             "cancel gone",
             // Used again while it is live, a token is taken from the message that holds it.
-            "after 1500 changed first",
-            "after 2000 changed last",
+            "after 7500 changed first",
+            "after 8000 changed last",
             // Free again: its message was cancelled.
-            "after 2000 gone again",
+            "after 8000 gone again",
             "after 3600000 later never",
         ] {
             application.accepted(&path, line)?;
@@ -87,8 +91,7 @@ fn survive_a_kill(puppet: &str, documents: &str) -> Result<()> {
         Ok(fired >= 3 * INSTANCES)
     })?;
     ensure!(began.elapsed() >= DELAY, "it fired too early");
-    // Long enough for whatever would come twice.
-    std::thread::sleep(DELAY);
+    std::thread::sleep(AFTERWARDS);
     for _ in 0..2 {
         for number in 0..INSTANCES {
             let notes = notes(&application, puppet, number)?;
@@ -97,5 +100,37 @@ fn survive_a_kill(puppet: &str, documents: &str) -> Result<()> {
         application.kill()?;
         application.start(documents, &[])?;
     }
+    application.stop()
+}
+
+#[test]
+fn many_delayed_messages_stay_on_the_disk_and_come_once() -> Result<()> {
+    const PUPPETS: usize = 40;
+    const EACH: usize = 5_000;
+    const BOUND_MIB: f64 = 128.0;
+    let memory = ["--memory", "128MB"];
+    let mut application = Application::new()?;
+    application.start("", &memory)?;
+    for number in 0..PUPPETS {
+        application.tell(&format!("p{number}"), &format!("alarms {EACH} 8000 6000"))?;
+    }
+    application.wait_for("all are sent", |application| {
+        Ok(application.metric("dormouse_effects_total")? >= (PUPPETS * EACH) as f64)
+    })?;
+    application.kill()?;
+    let began = Instant::now();
+    application.start("", &memory)?;
+    println!("ready after {:?} with {} pending", began.elapsed(), PUPPETS * EACH);
+    application.wait_for("all have fired", |application| {
+        let counts = (0..PUPPETS).map(|number| Ok(notes(application, "sys/puppet", number)?.len()));
+        Ok(counts.collect::<Result<Vec<_>>>()?.iter().all(|count| *count >= EACH))
+    })?;
+    for number in 0..PUPPETS {
+        let count = notes(&application, "sys/puppet", number)?.len();
+        ensure!(count == EACH, "p{number}: {count} of {EACH} have come");
+    }
+    let peak = application.peak_mib()?;
+    println!("peak {peak:.0} MiB");
+    ensure!(peak < BOUND_MIB, "{peak:.0} MiB");
     application.stop()
 }
