@@ -84,8 +84,7 @@ pub const ACTIVATION_BYTES: usize = size_of::<Activation>() + 32;
 
 impl Activation {
     pub(crate) fn new(address: Address, partition: Partition, hash: u64) -> Self {
-        let weight = ACTIVATION_BYTES + address.id.len();
-        Self {
+        let mut activation = Self {
             address,
             partition,
             hash,
@@ -102,8 +101,15 @@ impl Activation {
             handshake_rounds: 0,
             last_used_ms: 0,
             last_write: 0,
-            weight,
-        }
+            weight: 0,
+        };
+        activation.weight = activation.bare_weight();
+        activation
+    }
+
+    /// Bytes accounted for one without messages and state.
+    pub(crate) fn bare_weight(&self) -> usize {
+        ACTIVATION_BYTES + self.address.id.len()
     }
 
     /// Whether dropping it loses nothing: no message, no unwritten state, nothing under way, and
@@ -116,6 +122,17 @@ impl Activation {
             && !self.flags.has_input
             && !self.flags.is_dirty
             && (self.last_write <= visible || breaks(Breakage::SleepEarly))
+    }
+
+    /// Whether it is blocked, and everything that it holds can be read back.
+    pub(crate) fn is_sheddable(&self, visible: u64) -> bool {
+        self.phase == Phase::Blocked
+            && self.weight > self.bare_weight()
+            && self.batch.is_empty()
+            && !self.flags.has_input
+            && !self.flags.is_dirty
+            && self.last_write <= visible
+            && self.mailbox.iter().all(|entry| entry.is_persisted)
     }
 
     /// Whether all messages that are only in the store are being read: new ones may wait behind them in

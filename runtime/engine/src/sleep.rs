@@ -1,5 +1,6 @@
 //! Memory comes back: instances that have idled long enough are put to sleep, and when memory is at
-//! its bound those not used for the longest (a clock sweep: one bit and no list per instance).
+//! its bound those not used for the longest (a clock sweep: one bit and no list per instance). Then those
+//! that are blocked keep no more than when they are tried again.
 
 use crate::shard::Shard;
 
@@ -53,6 +54,40 @@ impl Shard {
         if is_tired && activation.is_evictable(self.scopes[index].visible) {
             self.stats.evictions += 1;
             self.activations.remove(slot);
+        } else if is_pressed && activation.is_sheddable(self.scopes[index].visible) {
+            self.shed(slot);
         }
+    }
+
+    /// A blocked address keeps in memory when it is tried again and how often it failed. Its messages
+    /// and its state are read again then.
+    fn shed(&mut self, slot: u32) {
+        let partition = self.activations.get(slot).partition;
+        let sealed = self.scope(partition).number - 1;
+        let activation = self.activations.get(slot);
+        let mut messages = 0;
+        let mut bytes = 0;
+        let spill = &mut activation.spill;
+        while let Some(entry) = activation.mailbox.pop() {
+            if messages == 0 {
+                spill.loaded = entry.arrival - 1;
+            }
+            messages += 1;
+            bytes += entry.message.weight() as u64;
+            spill.last = spill.last.max(entry.arrival);
+        }
+        if messages > 0 {
+            spill.is_spilled = true;
+            spill.asked = None;
+            spill.commit = spill.commit.max(sealed);
+        }
+        activation.cells = Default::default();
+        let freed = activation.weight - activation.bare_weight();
+        self.activations.reweigh(slot, 0, freed);
+        self.stats.evictions += 1;
+        self.stats.mailbox_messages -= messages;
+        self.stats.mailbox_bytes -= bytes;
+        self.stats.spilled_messages += messages;
+        self.stats.spilled_bytes += bytes;
     }
 }

@@ -2,6 +2,7 @@
 //! has the rest.
 
 mod arriving;
+mod blocked;
 mod bounds;
 mod delayed;
 mod entries;
