@@ -12,7 +12,13 @@ pub(crate) const NOTES: State<String> = State::new("notes");
 /// The message is a line of words; a message with somebody who waits is answered with the notes.
 pub(crate) async fn puppet(ctx: &mut Context, line: String) -> Result<(), FunctionError> {
     // A note, what is ignored, and the text of a message that is sent on may have spaces.
-    let parts = if line.starts_with("note ") || line.starts_with("ignore ") { 2 } else { 4 };
+    let parts = if line.starts_with("note ") || line.starts_with("ignore ") {
+        2
+    } else if line.starts_with("pause ") {
+        3
+    } else {
+        4
+    };
     let words: Vec<&str> = line.splitn(parts, ' ').collect();
     match words[..] {
         ["list"] | ["ignore", _] => {}
@@ -27,6 +33,10 @@ pub(crate) async fn puppet(ctx: &mut Context, line: String) -> Result<(), Functi
             let own = ctx.address().clone();
             ctx.send_after_with_token(duration(millis)?, token, own, format!("note {text}"))?;
         }
+        // The function is slow, its thread is free.
+        ["pause", millis, _] => tokio::time::sleep(duration(millis)?).await,
+        ["wake", prefix, count] => wake(ctx, prefix, count.parse()?)?,
+        ["keep", size] => ctx.set(&NOTES, "x".repeat(size.parse()?))?,
         // Not a pause of its own: the thread is held up, as by a lock or a loop without an end.
         ["block", millis] => std::thread::sleep(duration(millis)?),
         ["cancel", token] => ctx.cancel(token)?,
@@ -48,6 +58,18 @@ fn note(ctx: &mut Context, text: &str) -> Result<(), FunctionError> {
     notes.push_str(text);
     notes.push('\n');
     Ok(ctx.set(&NOTES, notes)?)
+}
+
+/// A note for each of so many others, a bounded number at a time.
+fn wake(ctx: &mut Context, prefix: &str, left: usize) -> Result<(), FunctionError> {
+    let own = ctx.address().clone();
+    for number in left.saturating_sub(1_000)..left {
+        ctx.send((own.function_type.as_str(), format!("{prefix}{number}")), "note woken")?;
+    }
+    match left.saturating_sub(1_000) {
+        0 => Ok(()),
+        left => ctx.send(own, format!("wake {prefix} {left}")),
+    }
 }
 
 /// So many notes to itself, evenly spread from one moment on, every second one with a token.

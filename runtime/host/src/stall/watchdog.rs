@@ -225,8 +225,8 @@ impl Looks {
             StallKind::Store => match seen.name.as_str() {
                 "reads" => "the disk of the data directory does not answer reads".to_owned(),
                 "checkpoint" => {
-                    "it has more changes in memory than it may, and its checkpoint does not go on; look at \
-                     the disk of the data directory"
+                    "it has more changes in memory than it may, and its checkpoint does not keep up; look \
+                     at the disk of the data directory, and who else uses it"
                         .to_owned()
                 }
                 _ => {

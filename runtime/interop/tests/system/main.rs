@@ -8,6 +8,7 @@ mod clients;
 mod endpoints;
 mod entries;
 mod failures;
+mod floods;
 mod memory;
 mod pressure;
 mod restart;

@@ -15,7 +15,10 @@ use crate::server::{Mood, Server};
 const TEXT: (&str, &str) = ("content-type", "text/plain");
 
 /// Runs `client` on so many threads at once.
-fn at_once<T: Send>(count: usize, client: impl Fn(usize) -> Result<T> + Sync) -> Result<Vec<T>> {
+pub(crate) fn at_once<T: Send>(
+    count: usize,
+    client: impl Fn(usize) -> Result<T> + Sync,
+) -> Result<Vec<T>> {
     let client = &client;
     thread::scope(|scope| {
         let threads: Vec<_> =
