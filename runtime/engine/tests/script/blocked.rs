@@ -14,8 +14,9 @@ fn limits() -> Limits {
 /// What the call that waits longest was given, and its state.
 fn call_of(rig: &mut Rig, target: &str) -> String {
     let text = rig.text();
-    let calls = text.lines().filter_map(|line| line.strip_prefix(&format!("call {target} with ")));
-    calls.last().unwrap_or_else(|| panic!("no call of {target}: {text}")).to_owned()
+    let mut calls =
+        text.lines().filter_map(|line| line.strip_prefix(&format!("call {target} with ")));
+    calls.next_back().unwrap_or_else(|| panic!("no call of {target}: {text}")).to_owned()
 }
 
 #[test]
