@@ -83,6 +83,10 @@ impl Process {
         Ok(address.trim_end_matches('/').to_owned())
     }
 
+    pub(crate) fn id(&self) -> u32 {
+        self.child.id()
+    }
+
     pub(crate) fn usage(&self) -> Result<Usage> {
         Self::usage_of(self.child.id()).with_context(|| self.name.clone())
     }

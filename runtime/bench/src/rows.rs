@@ -2,6 +2,7 @@
 //! them, and the rows found so far.
 
 pub(crate) mod chain;
+pub(crate) mod cost;
 pub(crate) mod counter;
 pub(crate) mod fan_out;
 pub(crate) mod generators;
@@ -55,6 +56,7 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
     benchmark("chain", "chains of ten functions, remote and in-process", chain::run),
     benchmark("memory", "idle memory, start, memory of awake and sleeping instances", memory::run),
     long("timers", "ten million delayed messages: lateness, memory, restart", timers::run),
+    benchmark("cost", "allocations, system calls and bytes of a message", cost::run),
     long("scale", "many more instances than fit into memory", scale::run),
     long("growth", "what a message costs with three times as many instances", scale::growth),
     long("restart", "kill -9 with much state and a full log, to the first answer", restart::run),
@@ -148,11 +150,11 @@ impl Bench {
 }
 
 /// One of the project's binaries, built as this program is: in release, but for its tests.
-pub(crate) fn project_binary(name: &str) -> Result<PathBuf> {
+pub(crate) fn project_binary(package: &str, name: &str) -> Result<PathBuf> {
     let is_debug = cfg!(debug_assertions);
     let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
     let status = Command::new(cargo)
-        .args(["build", "--quiet", "--locked", "--package", name, "--bin", name])
+        .args(["build", "--quiet", "--locked", "--package", package, "--bin", name])
         .args((!is_debug).then_some("--release"))
         .current_dir(env!("CARGO_MANIFEST_DIR"))
         .status()

@@ -60,6 +60,18 @@ fn chains_are_measured() {
 }
 
 #[test]
+fn costs_are_counted() {
+    let rows = run(&["cost"]);
+    for name in ["cost/counter", "cost/http"] {
+        let row = row(&rows, name);
+        // A message, and the future that takes it, are allocated at least.
+        assert!(figure(row, "allocations per message") > 2.0, "{row}");
+        assert!(figure(row, "bytes allocated per message") > 100.0, "{row}");
+        assert!(figure(row, "bytes committed per message") > 0.0, "{row}");
+    }
+}
+
+#[test]
 fn many_instances_are_measured() {
     let rows = run(&["scale", "growth"]);
     is_limited(&rows, "scale/uniform", "base alone");

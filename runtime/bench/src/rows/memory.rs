@@ -43,7 +43,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
 
 /// A fresh server of the plain distribution with an HTTP ingress, left alone.
 fn idle(bench: &mut Bench) -> Result<()> {
-    let binary = project_binary("greeter")?;
+    let binary = project_binary("greeter", "greeter")?;
     let directory = bench.new_directory();
     let server = Server::start(&Setup {
         binary,
@@ -65,7 +65,7 @@ fn idle(bench: &mut Bench) -> Result<()> {
 
 /// From the start of the process to the first answer of the example application.
 fn start(bench: &mut Bench) -> Result<()> {
-    let binary = project_binary("greeter")?;
+    let binary = project_binary("greeter", "greeter")?;
     let mut histogram = Histogram::new();
     for _ in 0..STARTS {
         let directory = bench.new_directory();

@@ -58,7 +58,7 @@ pub(crate) fn start(bench: &mut Bench, function: &str) -> Result<Pair> {
          urlPathTemplate: http://{}/statefun\n",
         backend.address("functions")?
     );
-    let binary = project_binary("dormouse")?;
+    let binary = project_binary("dormouse", "dormouse")?;
     let directory = bench.new_directory();
     let server = Server::start(&Setup {
         binary,
