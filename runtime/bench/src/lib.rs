@@ -1,9 +1,9 @@
 //! The benchmarks of the project. `cargo xtask bench [NAME...]` runs them; without a name all.
 //!
-//! Read in this order: [`rows`] (what is measured) → [`server`] and [`process`] (what is measured at)
-//! → [`load`] (who asks) → [`functions`] (what runs inside) → [`raw`] (what the machine can do) →
-//! [`report`]. The binary is its own server: started as `dormouse-bench run ...` it is an application
-//! with the functions of the benchmarks, and [`ROLE`] starts bare servers.
+//! Read in this order: `rows` (what is measured) → `server` and `process` (what is measured at)
+//! → `load` (who asks) → `functions` (what runs inside) → `raw` (what the machine can do) →
+//! `report`. The binary is its own server: started as `dormouse-bench run ...` it is an application
+//! with the functions of the benchmarks, and `ROLE` starts bare servers.
 
 pub mod allocations;
 mod facts;
