@@ -80,6 +80,11 @@ async fn shelf(ctx: &mut Context, text: String) -> Result<(), FunctionError> {
         ["long", bytes] => {
             ctx.table(&ITEMS).get(&"k".repeat(bytes.parse()?)).await?;
         }
+        ["insert", bytes] => {
+            let key = "k".repeat(bytes.parse()?);
+            ctx.table(&ITEMS).insert(&key, &Item { count: 1, note: None })?;
+        }
+        ["element", bytes] => ctx.buffer(&LINES).append(&"x".repeat(bytes.parse()?))?,
         ["other"] => ctx.table(&OTHER).clear()?,
         ["undeclared"] => ctx.table(&UNDECLARED).clear()?,
         _ => return Err(FunctionError::new("what?")),
@@ -267,6 +272,19 @@ fn a_key_that_does_not_fit_is_refused_by_name() {
         "k".repeat(60)
     );
     assert!(error.ends_with(&expected), "{error}");
+    bob.run(&["insert 65498"]).unwrap();
+    assert_eq!(bob.run(&["insert 65499"]).unwrap_err(), error.replace("65536", "65499"));
+}
+
+#[test]
+fn a_value_that_is_too_long_is_refused_by_name() {
+    let mut bob = Instance::default();
+    // Five bytes are the text's own frame.
+    bob.run(&["append a", &format!("element {}", (32 << 20) - 5)]).unwrap();
+    let error = bob.run(&["append a", &format!("element {}", (32 << 20) - 4)]).unwrap_err();
+    let expected = "entry `\\x00\\x00\\x00\\x00\\x00\\x00\\x00\\x03`: a value of 33554433 bytes; at most \
+                    33554432 are possible";
+    assert!(error.contains("state `lines`, ") && error.ends_with(expected), "{error}");
 }
 
 #[test]

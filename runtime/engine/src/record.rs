@@ -256,7 +256,7 @@ pub(crate) fn get_dead(reader: &mut Reader<'_>) -> Result<DeadLetter, DecodeErro
 #[doc(hidden)]
 pub fn read_as_records(bytes: &[u8]) {
     drop(get_message(&mut Reader::new(bytes), None));
-    drop((get_state(bytes), get_due(bytes), get_token(bytes), get_egress(bytes)));
+    drop((get_state(bytes), get_entry(bytes), get_due(bytes), get_token(bytes), get_egress(bytes)));
     drop(get_dead(&mut Reader::new(bytes)));
     drop((get_numbers::<2>(bytes), get_numbers::<3>(bytes)));
 }
