@@ -12,6 +12,7 @@ use crate::world::World;
 
 mod delayed;
 mod entries;
+mod given_up;
 mod states;
 mod store;
 
@@ -25,10 +26,15 @@ pub(crate) struct Truth {
     pub(crate) applied: BTreeMap<Id, Id>,
     /// Messages to functions that nobody serves, by target, in order.
     pub(crate) waiting: BTreeMap<Address, Vec<Id>>,
+    /// Messages that were given up: dead letters, and those that were dropped.
+    pub(crate) given_up: BTreeSet<Id>,
+    /// All that were dead letters at some time: others have overtaken them.
+    pub(crate) overtaken: BTreeSet<Id>,
 }
 
 pub(crate) fn check(world: &World) -> Result<(), String> {
-    let truth = gather(world)?;
+    let mut truth = gather(world)?;
+    given_up::gather(world, &mut truth)?;
     check_causes(world, &truth)?;
     check_order(world, &truth)?;
     check_ingress(world, &truth)?;
@@ -132,13 +138,13 @@ impl Truth {
     pub(crate) fn has(&self, world: &World, message: Id) -> bool {
         let target = &world.history.sent(message).target;
         let waits = self.waiting.get(target).is_some_and(|ids| ids.contains(&message));
-        waits || self.applied.contains_key(&message)
+        waits || self.applied.contains_key(&message) || self.given_up.contains(&message)
     }
 }
 
 /// What was applied or waits was sent by somebody whose own work became true.
 fn check_causes(world: &World, truth: &Truth) -> Result<(), String> {
-    let waiting = truth.waiting.values().flatten();
+    let waiting = truth.waiting.values().flatten().chain(&truth.given_up);
     for message in truth.applied.keys().chain(waiting) {
         let sent = world.history.sent(*message);
         let cause = match sent.origin {
@@ -166,7 +172,8 @@ fn check_order(world: &World, truth: &Truth) -> Result<(), String> {
     let mut sent = BTreeMap::<(&Address, &Address), Vec<Id>>::new();
     for (sender, runs) in &truth.runs {
         for run in runs {
-            for message in &world.history.run(*run).sends {
+            let sends = world.history.run(*run).sends.iter();
+            for message in sends.filter(|id| !truth.overtaken.contains(id)) {
                 let target = &world.history.sent(*message).target;
                 sent.entry((sender, target)).or_default().push(*message);
             }
@@ -174,7 +181,9 @@ fn check_order(world: &World, truth: &Truth) -> Result<(), String> {
     }
     let mut arrived = BTreeMap::<(&Address, &Address), Vec<Id>>::new();
     let mut arrive = |target, message: Id| {
-        if let Origin::Run(run) = world.history.sent(message).origin {
+        if let Origin::Run(run) = world.history.sent(message).origin
+            && !truth.overtaken.contains(&message)
+        {
             let sender = &world.history.run(run).address;
             arrived.entry((sender, target)).or_default().push(message);
         }
@@ -204,6 +213,7 @@ fn check_ingress(world: &World, truth: &Truth) -> Result<(), String> {
         for message in runs.iter().flat_map(|run| &world.history.run(*run).messages) {
             let sent = world.history.sent(*message);
             if let Origin::Ingress { .. } = sent.origin
+                && !truth.overtaken.contains(message)
                 && let Some(before) = last.insert(&sent.target, *message)
                 && before > *message
             {
@@ -224,6 +234,7 @@ fn check_ingress(world: &World, truth: &Truth) -> Result<(), String> {
             return Err(format!("message {id} was acknowledged, it had no effect"));
         }
         let is_answered = world.history.replied.contains(&id) || !world.serves(&sent.target);
+        let is_answered = is_answered || truth.overtaken.contains(&id);
         if is_question && is_last_life && !is_answered && !sent.is_excused {
             return Err(format!("question {id} was never answered"));
         }
@@ -257,11 +268,12 @@ fn check_egress(world: &World, truth: &Truth) -> Result<(), String> {
 fn check_money(world: &World, truth: &Truth) -> Result<(), String> {
     let mut brought = 0;
     let mut held = 0;
-    for message in truth.applied.keys().chain(truth.waiting.values().flatten()) {
+    let waiting = truth.waiting.values().flatten().chain(&truth.given_up);
+    for message in truth.applied.keys().chain(waiting.clone()) {
         let sent = world.history.sent(*message);
         brought += if matches!(sent.origin, Origin::Ingress { .. }) { sent.amount } else { 0 };
     }
-    for message in truth.waiting.values().flatten() {
+    for message in waiting {
         held += world.history.sent(*message).amount;
     }
     for address in truth.runs.keys() {

@@ -131,6 +131,10 @@ pub struct History {
     pub answers: u64,
     /// Questions answered.
     pub replied: BTreeSet<u64>,
+    /// Messages that a call with nothing else has failed on.
+    pub failed_alone: BTreeSet<Id>,
+    /// Dead letters that somebody wanted to be gone.
+    pub discarded: BTreeSet<Id>,
     /// Which record of which run each egress number is, and how often it came.
     pub out: BTreeMap<(u16, Arc<str>, u64), (Id, usize)>,
     /// The same the other way round.

@@ -99,6 +99,8 @@ scenario! {
     unsealed,
     /// Functions have tables, and in so many of a thousand calls they read of them before they answer.
     entries,
+    /// Functions have failure policies, and somebody replays and discards dead letters.
+    gives_up,
     /// Another schedule of the same scenario.
     salt,
 }
@@ -112,6 +114,7 @@ impl Scenario {
         if matches!(seed % 10, 0 | 2 | 8) {
             scenario.entries = [100, 500, 900][(seed / 10 % 3) as usize];
         }
+        scenario.gives_up = u64::from(matches!(seed % 20, 7 | 8 | 9 | 17 | 19));
         for (name, value) in &overrides.0 {
             scenario.set(name, *value);
         }
@@ -176,6 +179,7 @@ impl Scenario {
             ttl_ms: rng.pick(&[1, 20, 400, 3_000]),
             unsealed: rng.pick(&[0, 0, 200, 600]),
             entries: 0,
+            gives_up: 0,
             salt: 0,
         };
         match rng.below(100) {

@@ -21,6 +21,7 @@ mod actions;
 mod entries;
 mod functions;
 mod ingress;
+pub(crate) mod letters;
 mod lives;
 mod owners;
 mod releases;
@@ -73,6 +74,10 @@ pub(crate) enum What {
         shard: usize,
         must: bool,
     },
+    /// Somebody looks for the dead letters of a partition.
+    Letters {
+        partition: u16,
+    },
     Fault(Fault),
     Restart,
     /// No more faults.
@@ -101,7 +106,8 @@ impl What {
             Self::Deliver { .. } | Self::Turn { .. } | Self::Read { .. } => true,
             Self::Show { .. } | Self::Sync { .. } => true,
             Self::Open { .. } | Self::AskFormer { .. } => true,
-            Self::Submit { .. } | Self::Fault(_) | Self::Restart | Self::Calm => false,
+            Self::Submit { .. } | Self::Letters { .. } => false,
+            Self::Fault(_) | Self::Restart | Self::Calm => false,
         }
     }
 
@@ -165,10 +171,12 @@ struct Slot {
     inbox: VecDeque<Item>,
     turn_at: Option<u64>,
     now_ms: u64,
-    /// Invocations that nobody has answered, by slot and generation.
-    running: BTreeMap<(u32, u32), (Address, usize)>,
     /// Those that read entries before they answer.
     reading: BTreeMap<(u32, u32), entries::Reading>,
+    /// Invocations that nobody has answered, by slot and generation, with their messages.
+    running: BTreeMap<(u32, u32), (Address, Vec<Id>)>,
+    /// Partitions whose dead letters are being changed, by what they were asked with.
+    redeeming: BTreeMap<u16, u64>,
 }
 
 /// What only the present life of the process knows.
@@ -325,6 +333,10 @@ impl World {
                 Ok(())
             }
             What::Open { partition, shard, must } => self.open(partition, shard, must),
+            What::Letters { partition } => {
+                self.letters(partition);
+                Ok(())
+            }
             What::Fault(fault) => self.fault(fault),
             What::Restart => self.restart(),
             What::Calm => self.calm(),
@@ -394,7 +406,7 @@ impl World {
                 return Err(format!("shard {index} is stuck: {what}: {stats:?}"));
             }
         }
-        Ok(())
+        self.check_letters()
     }
 
     fn take_actions(&mut self, shard: usize) -> Vec<Action> {

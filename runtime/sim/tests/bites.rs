@@ -56,4 +56,8 @@ finds! {
     entries_that_expire_while_they_are_used: ForgetUse,
     given_up_entries_looked_for_too_early: CleanEarly,
     given_up_entries_not_looked_for_after_a_start: ForgetCleared,
+    a_dead_letter_that_nobody_wrote: LoseDeadLetter,
+    a_dead_letter_that_is_still_pending: KeepBuried,
+    a_dead_letter_that_stays_when_it_is_replayed: KeepReplayed,
+    a_batch_given_up_as_one: BuryTogether,
 }

@@ -42,8 +42,10 @@ impl World {
                 }
                 Ok(())
             }
-            Action::GivenUp { address, .. } => Err(format!("{address} was to be tried for ever")),
-            Action::Redeemed(_) => Err("nobody asked for dead letters".to_owned()),
+            Action::GivenUp { address, attempts, fate, .. } => {
+                self.given_up(&address, attempts, fate)
+            }
+            Action::Redeemed(token) => self.redeemed(shard, token),
             Action::Halt(error) => Err(format!("shard {shard} halts: {error}")),
         }
     }

@@ -29,7 +29,7 @@ impl World {
         invocation: &Invocation,
     ) -> Result<(), String> {
         let ids = self.check_call(shard, invocation)?;
-        let running = (invocation.target.clone(), ids.len());
+        let running = (invocation.target.clone(), ids.clone());
         self.slots[shard].running.insert((id.slot, id.generation), running);
         if self.slots[shard].running.len() > self.life.limits.in_flight_max {
             return Err(format!("shard {shard} has too many invocations in flight"));

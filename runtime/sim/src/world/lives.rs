@@ -4,8 +4,9 @@
 use std::collections::{BTreeMap, VecDeque};
 
 use dormouse_engine::{Catalog, Declared, Event, Limits, Shard, ShardConfig};
-use dormouse_protocol::{FunctionType, Partition, StateSpec};
+use dormouse_protocol::{FailurePolicy, FunctionType, Partition, StateSpec};
 
+use super::letters::policy;
 use super::{Fault, Life, Slot, What, World};
 use crate::payload;
 use crate::scenario;
@@ -22,6 +23,7 @@ pub(super) fn function(name: &str) -> FunctionType {
 struct Served {
     specs: Vec<StateSpec>,
     later_is_served: bool,
+    gives_up: bool,
 }
 
 impl Catalog for Served {
@@ -32,6 +34,10 @@ impl Catalog for Served {
             "later" if !self.later_is_served => Declared::Unserved,
             _ => Declared::Served { specs: Some(self.specs.clone()) },
         }
+    }
+
+    fn failure_policy(&mut self, function_type: FunctionType) -> FailurePolicy {
+        if self.gives_up { policy(function_type) } else { FailurePolicy::default() }
     }
 }
 
@@ -63,6 +69,7 @@ impl World {
             }
         }
         self.at(busy_us * 2 + 1, What::Calm);
+        self.plan_letters(0);
     }
 
     pub(super) fn restart(&mut self) -> Result<(), String> {
@@ -70,7 +77,9 @@ impl World {
         self.life_number += 1;
         let most = self.scenario.shards.min(self.scenario.partitions);
         let shards = self.rng.range(most.min(2), most) as usize;
-        let limits = if self.is_calm { Limits::default() } else { scenario::limits(&mut self.rng) };
+        let mut limits =
+            if self.is_calm { Limits::default() } else { scenario::limits(&mut self.rng) };
+        self.bound_letters(&mut limits);
         let later_is_served = !self.never_serves_later && (self.is_calm || self.rng.chance(400));
         let appends_at_once = self.rng.chance(600);
         self.trace.line(format_args!(
@@ -117,6 +126,7 @@ impl World {
         let catalog = Served {
             specs: payload::specs(self.scenario.ttl_ms, self.scenario.entries > 0),
             later_is_served: self.life.later_is_served,
+            gives_up: self.scenario.gives_up == 1,
         };
         let differ = self.scenario.clock_steps > 0 && self.commits_alone();
         let skew_ms = if differ { self.rng.below(4_000) as i64 - 2_000 } else { 0 };
@@ -133,6 +143,7 @@ impl World {
             now_ms: 0,
             running: BTreeMap::new(),
             reading: BTreeMap::new(),
+            redeeming: BTreeMap::new(),
         }
     }
 

@@ -173,6 +173,7 @@ impl World {
     pub(super) fn lose(&mut self, shard: usize, partition: u16) {
         self.excuse(shard, Some(partition));
         self.slots[shard].owned.remove(&partition);
+        self.slots[shard].redeeming.remove(&partition);
         let partitions = self.scenario.partitions as u16;
         let is_other = |address: &dormouse_protocol::Address| {
             dormouse_protocol::partition_of(address, partitions).0 != partition

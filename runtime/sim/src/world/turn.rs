@@ -3,6 +3,7 @@
 use dormouse_engine::{ACTIVATION_BYTES, Completed, Event, SubmitToken};
 
 use super::{Item, World};
+use crate::history::Id;
 
 impl World {
     pub(super) fn turn(&mut self, shard: usize) -> Result<(), String> {
@@ -140,9 +141,11 @@ impl World {
                 self.life.busy.remove(&(tenure, address.clone()));
                 match result {
                     Ok(Completed::Effects { .. }) => self.note_run(shard, item.run),
-                    Ok(Completed::Incomplete(_)) => {}
+                    Ok(Completed::Incomplete(_)) if self.scenario.asks_in_vain == 0 => {}
+                    Ok(Completed::Incomplete(_)) => self.note_failed(&messages),
                     Err(_) => {
-                        if messages > 1 {
+                        self.note_failed(&messages);
+                        if messages.len() > 1 {
                             self.life.failed.insert((tenure, address));
                         }
                     }
@@ -151,6 +154,12 @@ impl World {
             _ => {}
         }
         true
+    }
+
+    fn note_failed(&mut self, messages: &[Id]) {
+        if let [alone] = messages {
+            self.history.failed_alone.insert(*alone);
+        }
     }
 
     fn check_memory(&self, shard: usize) -> Result<(), String> {
