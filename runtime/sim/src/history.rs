@@ -135,6 +135,8 @@ pub struct History {
     pub failed_alone: BTreeSet<Id>,
     /// Dead letters that somebody wanted to be gone.
     pub discarded: BTreeSet<Id>,
+    /// Changes of dead letters that were asked for and not answered, by their tokens.
+    pub redeems: BTreeSet<u64>,
     /// Which record of which run each egress number is, and how often it came.
     pub out: BTreeMap<(u16, Arc<str>, u64), (Id, usize)>,
     /// The same the other way round.

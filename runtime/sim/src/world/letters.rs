@@ -77,6 +77,7 @@ impl World {
         self.order += 1;
         let token = SubmitToken(self.order);
         self.slots[shard].redeeming.insert(partition, token.0);
+        self.history.redeems.insert(token.0);
         let event = Event::Redeem { partition: Partition(partition), rows, redeem, token };
         let tenure = self.commits_alone().then_some((partition, tenure));
         let at_us = self.time_us + self.rng.tail(0, 20_000);
@@ -89,11 +90,13 @@ impl World {
     }
 
     pub(super) fn redeemed(&mut self, shard: usize, token: SubmitToken) -> Result<(), String> {
-        let asked = &mut self.slots[shard].redeeming;
-        let partition = asked.iter().find(|(_, asked)| **asked == token.0).map(|(of, _)| *of);
-        let partition = partition.ok_or("letters are changed that nobody asked for")?;
-        asked.remove(&partition);
-        Ok(())
+        // It may come after the shard has heard that the partition is lost: it was durable before.
+        self.slots[shard].redeeming.retain(|_, asked| *asked != token.0);
+        if self.history.redeems.remove(&token.0) {
+            Ok(())
+        } else {
+            Err(format!("a change of letters that nobody waits for: {token:?}"))
+        }
     }
 
     pub(super) fn given_up(
