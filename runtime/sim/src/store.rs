@@ -227,13 +227,14 @@ impl Store {
     }
 
     /// Another machine goes on with a partition: what was not synced is gone, the processes live on.
-    pub fn failover(&mut self, partition: Partition) {
+    /// Answers the commits that were on their way: nobody will take them.
+    pub fn failover(&mut self, partition: Partition) -> Vec<Ticket> {
         let log = usize::from(partition.0);
         self.fences[log] = self.durable_fences[log];
         self.is_behind[log] = true;
         let durable = self.logs[log].durable;
         let taken = std::mem::take(&mut self.logs[log].taken);
-        self.logs[log].coming.clear();
+        let coming = std::mem::take(&mut self.logs[log].coming);
         self.logs[log].disk = Disk::default();
         for record in &taken[..durable] {
             self.logs[log].disk.write(&record.commit);
@@ -241,6 +242,7 @@ impl Store {
         self.logs[log].disk.sync(durable);
         self.logs[log].taken = taken.into_iter().take(durable).collect();
         self.visible.replace(partition, &self.durable);
+        coming.into_iter().map(|record| record.ticket).collect()
     }
 
     /// A process has died: of its commits that were on their way, some arrive.

@@ -87,13 +87,18 @@ impl World {
             let shard = self.rng.index(self.slots.len());
             self.open(partition, shard, false)?;
         }
-        self.store.failover(Partition(partition));
+        let coming = self.store.failover(Partition(partition));
         let shard = self.owners[usize::from(partition)];
         let tenure = self.tenure(shard, partition);
         let at_us = self.time_us + self.rng.tail(0, 1_000_000);
         let event = Event::Refused { partition: Partition(partition) };
         let item = super::Item { event, run: None, tenure: Some((partition, tenure)) };
         self.at(at_us, What::Deliver { shard, item });
+        for ticket in coming {
+            // A former owner hears nothing else of it.
+            let event = Event::Refused { partition: Partition(partition) };
+            self.deliver_to(ticket, at_us, event);
+        }
         if self.rng.chance(500) {
             let other = self.rng.index(self.slots.len());
             return self.open(partition, other, false);
