@@ -3,7 +3,7 @@
 
 use std::fmt::Write as _;
 use std::io::Read as _;
-use std::time::Duration;
+use std::time::{Duration, SystemTime};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use compact_str::CompactString;
@@ -89,7 +89,7 @@ fn head(response: &httparse::Response<'_, '_>) -> Result<Head, String> {
         } else if name.eq_ignore_ascii_case("content-encoding") {
             head.content_encoding = Some(value.to_ascii_lowercase().into());
         } else if name.eq_ignore_ascii_case("retry-after") {
-            head.retry_after = value.parse().ok().map(Duration::from_secs);
+            head.retry_after = retry_after(value, SystemTime::now());
         } else if name.eq_ignore_ascii_case("location") || name.eq_ignore_ascii_case("status") {
             head.hint = Some(format!("{}: {value}", name.to_ascii_lowercase()));
         }
@@ -101,6 +101,14 @@ fn head(response: &httparse::Response<'_, '_>) -> Result<Head, String> {
         (_, false, None) => Framing::UntilClose,
     };
     Ok(head)
+}
+
+/// Seconds, or a date; one that has passed asks for nothing.
+fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
+    if let Ok(seconds) = value.parse() {
+        return Some(Duration::from_secs(seconds));
+    }
+    httpdate::parse_http_date(value).ok()?.duration_since(now).ok()
 }
 
 fn keeps_alive(connection: &str, default: bool) -> bool {
@@ -337,6 +345,17 @@ mod tests {
         assert!(run(b"b\r\n").unwrap_err().contains("payload_max_bytes"));
         assert!(run(b"ffffffffffffffffff\r\n").is_err());
         assert!(run(&[b'1'; CHUNK_LINE_BYTES_MAX + 1]).is_err());
+    }
+
+    #[test]
+    fn a_pause_is_asked_for_in_seconds_or_until_a_date() {
+        let now = httpdate::parse_http_date("Sun, 06 Nov 1994 08:49:37 GMT").unwrap();
+        let asked = |value| retry_after(value, now).map(|pause| pause.as_secs());
+        assert_eq!(asked("120"), Some(120));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:50:37 GMT"), Some(60));
+        assert_eq!(asked("Sun, 06 Nov 1994 08:00:00 GMT"), None);
+        assert_eq!(asked("soon"), None);
+        assert_eq!(asked("-1"), None);
     }
 
     #[test]
