@@ -10,11 +10,16 @@ use dormouse_interop::wire::{address, field, typed_value};
 use crate::application::{Application, lasting_port};
 use crate::server::{Mood, Server};
 
-/// The document of an endpoint with a short budget for calls, and a failure policy.
-fn endpoint(port: u16, failure: &str) -> String {
+/// A budget for calls in which a function that fails is soon given up; and one in which a function that is
+/// well answers on a busy machine too.
+const SHORT: &str = "60ms";
+const AMPLE: &str = "5s";
+
+/// The document of an endpoint with a budget for calls, and a failure policy.
+fn endpoint(port: u16, call: &str, failure: &str) -> String {
     format!(
         "---\nkind: io.statefun.endpoints.v2/http\nspec:\n  functions: shop/*\n  \
-         urlPathTemplate: http://127.0.0.1:{port}/f\n  transport: {{call: 60ms}}\n  \
+         urlPathTemplate: http://127.0.0.1:{port}/f\n  transport: {{call: {call}}}\n  \
          failure: {failure}\n"
     )
 }
@@ -35,11 +40,30 @@ fn names(application: &Application, arguments: &[&str]) -> Result<Vec<String>> {
     Ok(lines.filter_map(|line| line.split(' ').next().map(str::to_owned)).collect())
 }
 
+/// The names of all dead letters, page by page, as the admin listener gives them.
+fn paged(admin: u16, limit: usize) -> Result<Vec<String>> {
+    let json = [("content-type", "application/json")];
+    let mut all = Vec::new();
+    let mut after = String::new();
+    loop {
+        let request = format!("{{\"limit\": {limit}{after}}}");
+        let answer = http::request("POST", admin, "/dead-letters/list", &json, request.as_bytes())?;
+        let text = answer.text()?;
+        ensure!(answer.status == 200, "{text}");
+        let named = text.split("\"letter\":\"").skip(1);
+        let page: Vec<_> = named.filter_map(|rest| rest.split('"').next()).collect();
+        ensure!(page.len() <= limit, "{} letters on a page of {limit}", page.len());
+        all.extend(page.into_iter().map(str::to_owned));
+        let Some((_, next)) = text.split_once("\"next\":\"") else { return Ok(all) };
+        after = format!(", \"after\": \"{}\"", next.split('"').next().unwrap_or_default());
+    }
+}
+
 #[test]
 fn dead_letters_are_shown_replayed_and_discarded() -> Result<()> {
     let mut application = Application::new()?;
     let port = lasting_port()?;
-    application.start(&endpoint(port, DEAD_LETTER), &[])?;
+    application.start(&endpoint(port, "2s", DEAD_LETTER), &[])?;
     ensure!(application.dead_letters(&["list"])? == (Some(0), "no dead letters\n".to_owned()));
     let server = Server::start(port, Mood::Spoilt(b""), false)?;
     for id in ["a", "b", "c"] {
@@ -105,7 +129,8 @@ fn counts_of_replayed_messages_are_exact_over_kills() -> Result<()> {
     const EACH: usize = 5;
     let mut application = Application::new()?;
     let port = lasting_port()?;
-    let documents = endpoint(port, "{retry: {attempts: 1}, then: dead-letter}");
+    let policy = "{retry: {attempts: 1}, then: dead-letter}";
+    let documents = endpoint(port, SHORT, policy);
     application.start(&documents, &[])?;
     let server = Server::start(port, Mood::Fails, true)?;
     for _ in 0..EACH {
@@ -122,7 +147,9 @@ fn counts_of_replayed_messages_are_exact_over_kills() -> Result<()> {
             application.start(&documents, &[])?;
         }
     }
-    ensure!(names(&application, &[])?.len() == IDS * EACH);
+    let all = names(&application, &[])?;
+    ensure!(all.len() == IDS * EACH);
+    ensure!(paged(application.admin, 7)? == all, "the same by small pages");
     server.set(Mood::Good);
     // One of these is cut short by each kill.
     for wait_ms in [2, 10, 30] {
@@ -140,7 +167,7 @@ fn counts_of_replayed_messages_are_exact_over_kills() -> Result<()> {
         std::thread::sleep(Duration::from_millis(wait_ms));
         application.kill()?;
         drop(replay.join());
-        application.start(&documents, &[])?;
+        application.start(&endpoint(port, AMPLE, policy), &[])?;
     }
     let (code, text) = application.dead_letters(&["replay", "--all"])?;
     ensure!(code == Some(0), "{text}");
@@ -242,9 +269,9 @@ fn fatal_answers() -> Vec<(&'static str, Vec<u8>, &'static str)> {
 fn what_ends_a_job_of_statefun_stops_one_message_here() -> Result<()> {
     let mut application = Application::new()?;
     let port = lasting_port()?;
-    let documents = endpoint(port, "{retry: {attempts: 1}, then: dead-letter}")
-        .replace("call: 60ms", "call: 60ms, payload_max_bytes: 65536")
-        + &application.egress_document();
+    let policy = "{retry: {attempts: 1}, then: dead-letter}";
+    let documents =
+        endpoint(port, "4s, payload_max_bytes: 65536", policy) + &application.egress_document();
     application.start(&documents, &[])?;
     let server = Server::start(port, Mood::Good, false)?;
     ensure!(application.ask("/shop/basket/first", "handshake")? == "handshake\n");
