@@ -88,6 +88,13 @@ impl OwnKeys {
     }
 }
 
+impl OwnKeys {
+    /// Requests that were answered.
+    pub(crate) fn answered(&self) -> u64 {
+        self.counts.iter().sum()
+    }
+}
+
 impl Traffic for OwnKeys {
     fn request(&mut self, bytes: &mut Vec<u8>) {
         // A stride that is coprime to most lengths: neighbours are not asked one after the other.

@@ -2,7 +2,7 @@
 //! sends to the next address, and the last replies to the client. Every hop of the remote row is a call
 //! over HTTP.
 
-use anyhow::{Context as _, Result};
+use anyhow::{Context as _, Result, ensure};
 
 use crate::functions::chain::{CHAIN, HOPS};
 use crate::load::Load;
@@ -41,7 +41,13 @@ fn measure(bench: &Bench, name: &str, server: &Server) -> Result<Row> {
     let load = Load::closed(&server.address, CHAINS, bench.measured);
     let traffic = OwnKeys::shared_out(CHAIN, 0, KEYS, CHAINS);
     let process: &Process = &server.process;
-    let (outcome, _) = load.run(process, traffic).with_context(|| name.to_owned())?;
+    let (outcome, ended) = load.run(process, traffic).with_context(|| name.to_owned())?;
+    let answered: u64 = ended.iter().map(OwnKeys::answered).sum();
+    // Calls count a message again when it is given to a function twice, as the first ones of a remote
+    // function are, which ask for its states; commits count it once.
+    let done = server.settle()?.sum("dormouse_messages_processed_total") as u64;
+    let due = answered * u64::from(HOPS);
+    ensure!(done == due, "{answered} chains have {due} hops, and {done} were committed");
     let title = format!("chains of {HOPS} hops, {CHAINS} clients that wait for the end of theirs");
     let mut row = outcome.row(name, &title);
     let hops = f64::from(HOPS);
