@@ -77,6 +77,9 @@ fn who_does_not_answer_is_named() {
             let mut request = [0; 1_000];
             let _ = stream.read(&mut request).unwrap();
             stream.write_all(b"SSH-2.0-OpenSSH\r\n").unwrap();
+            stream.shutdown(std::net::Shutdown::Write).unwrap();
+            // Closed with the rest of the request unread, the connection would be broken instead.
+            stream.read_to_end(&mut Vec::new()).unwrap();
         });
         let text = sandbox.run(&list);
         expect![[r#"
