@@ -17,7 +17,7 @@ use crate::{EmbeddedOptions, EmbeddedStore, Store, StoreError};
 /// Partitions of the data directory that [`fill`] makes; all of them have rows.
 pub const PARTITIONS: [u16; 3] = [0, 1, 2];
 /// Commits that are in its base, and as many again that are only in its log.
-const COMMITS: usize = 4;
+const COMMITS: usize = 8;
 /// Bytes of a value that are shown in full.
 const SHOWN_BYTES_MAX: usize = 40;
 
