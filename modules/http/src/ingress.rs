@@ -160,10 +160,13 @@ impl Front {
         let received = body::read(body, &self.lane, limits).await?;
         let value = asked.body_type.value(received.bytes)?;
         let entering = Entering { target: asked.target, value, room: received.admission };
-        match (asked.key, asked.wait) {
+        let (key, wait) = (asked.key.map(str::to_owned), asked.wait);
+        // Its names and values keep the connection's read buffer: now the next request can have it.
+        drop(head);
+        match (key, wait) {
             (None, None) => self.send(entering).await,
             (None, Some(wait)) => self.ask(entering, wait).await,
-            (Some(key), wait) => self.ask_once(entering, key, wait).await,
+            (Some(key), wait) => self.ask_once(entering, &key, wait).await,
         }
     }
 
