@@ -61,6 +61,16 @@ impl Activations {
         self.index.find(spread(hash), same).map(|found| found.slot)
     }
 
+    /// The same for one that gets a message soon: what that needs of it is fetched as well. Done for some
+    /// addresses in a row, the processor waits for the memory of all of them at once.
+    pub(crate) fn look_up(&self, hash: u64, address: &Address) -> Option<u32> {
+        let slot = self.find(hash, address)?;
+        let found = self.at(slot);
+        // Each lies on another cache line.
+        std::hint::black_box((found.mailbox.bytes(), found.cells.len(), found.weight));
+        Some(slot)
+    }
+
     fn at(&self, slot: u32) -> &Activation {
         let (chunk, place) = split(slot);
         self.chunks[chunk].slots[place].as_ref().expect("an indexed slot is in use")

@@ -77,6 +77,16 @@ impl Shard {
         self.actions.push(Action::Frame(Frame { from: sender, to: receiver, body }));
     }
 
+    /// Looks at who will get the messages of a frame that comes soon, which changes nothing. Done for some
+    /// frames in a row, the processor waits for the memory of all of them at once.
+    pub fn look_ahead(&self, frame: &Frame) {
+        if let FrameBody::Batch { messages, .. } = &frame.body {
+            for Message { target, .. } in messages.iter().map(|message| &**message) {
+                self.activations.look_up(placement_hash(target), target);
+            }
+        }
+    }
+
     /// A frame for a partition of this shard. One for a partition that it does not own is dropped: its
     /// sender asks again when ownership changes.
     pub(crate) fn frame(&mut self, frame: Frame) {

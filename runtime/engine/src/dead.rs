@@ -13,7 +13,7 @@ use crate::breakage::{Breakage, breaks};
 use crate::codec::{DecodeError, Reader};
 use crate::event::{Redeem, SubmitToken};
 use crate::keys::{self, Key};
-use crate::record::{get_dead, numbers, put_dead};
+use crate::record::{get_dead, put_dead};
 use crate::shard::Shard;
 
 /// Longest cause that is kept, in bytes.
@@ -155,7 +155,7 @@ impl Shard {
     fn put_tally(&mut self, partition: Partition) {
         let Dead { count, bytes, .. } = self.part(partition).dead;
         keys::dead_tally(&mut self.key, partition);
-        self.put(partition, &numbers(&[count, bytes]));
+        self.put_numbers(partition, &[count, bytes]);
     }
 }
 

@@ -199,7 +199,10 @@ impl Shard {
     fn look_up(&self, address: &Address) -> Target {
         let hash = placement_hash(address);
         let partition = partition_of_hash(hash, self.config.partitions);
-        Target { hash, partition, found: self.activations.find(hash, address) }
+        // Nobody of another shard is awake here.
+        let is_owned = self.parts[usize::from(partition.0)].is_some();
+        let found = if is_owned { self.activations.look_up(hash, address) } else { None };
+        Target { hash, partition, found }
     }
 
     /// A message from an instance of `partition`: within the scope at once, elsewhere by its channel.

@@ -147,14 +147,6 @@ pub(crate) fn get_entry(bytes: &[u8]) -> Result<(u64, &[u8]), DecodeError> {
 }
 
 /// A row of two or three numbers: marks and heads.
-pub(crate) fn numbers(values: &[u64]) -> Vec<u8> {
-    let mut out = Vec::with_capacity(values.len() * 4);
-    for value in values {
-        put_varint(&mut out, *value);
-    }
-    out
-}
-
 pub(crate) fn get_numbers<const N: usize>(bytes: &[u8]) -> Result<[u64; N], DecodeError> {
     let mut reader = Reader::new(bytes);
     let mut values = [0; N];

@@ -9,7 +9,7 @@ use crate::channel::{Frame, FrameBody};
 use crate::commit::{Commit, PartMeta, Trim};
 use crate::keys;
 use crate::mailbox::Entry;
-use crate::record::{StoredState, numbers, put_state};
+use crate::record::{StoredState, put_state};
 use crate::scope::{Scoping, Sealed};
 use crate::shard::Shard;
 
@@ -117,7 +117,7 @@ impl Shard {
             let (epoch, taken) = (mark.epoch, mark.taken);
             keys::mark(&mut self.key, receiver, sender);
             if !breaks(Breakage::ForgetMark) {
-                self.put(receiver, &numbers(&[epoch, taken]));
+                self.put_numbers(receiver, &[epoch, taken]);
             }
             let body = FrameBody::Confirm { epoch, taken };
             confirms.push(Frame { from: receiver, to: sender, body });
@@ -132,7 +132,7 @@ impl Shard {
             queue.is_touched = false;
             let head = [queue.next, queue.first_unconfirmed()];
             keys::egress_head(&mut self.key, partition, &outbox);
-            self.put(partition, &numbers(&head));
+            self.put_numbers(partition, &head);
         }
         for partition in std::mem::take(&mut self.scopes[index].open.cursors) {
             let (time_ms, gone_max) = (self.time_ms(partition), self.gone_max());
@@ -141,7 +141,7 @@ impl Shard {
             timers.move_cursor(time_ms, gone_max);
             let (due_ms, arrival) = timers.cursor;
             keys::fired(&mut self.key, partition);
-            self.put(partition, &numbers(&[due_ms, arrival]));
+            self.put_numbers(partition, &[due_ms, arrival]);
         }
         let mut listed = std::mem::take(&mut self.scopes[index].open.sends);
         self.list_trimmed(index, &mut listed);
@@ -152,7 +152,7 @@ impl Shard {
             channel.is_touched = false;
             let head = [channel.epoch, channel.next, channel.trimmed];
             keys::outbox_head(&mut self.key, sender, receiver);
-            self.put(sender, &numbers(&head));
+            self.put_numbers(sender, &head);
             sends.push((sender, receiver, head[1] - 1));
         }
         sends

@@ -8,7 +8,7 @@ use dormouse_protocol::Partition;
 use crate::action::{Action, GetFor, ScanFor};
 use crate::activations::Activations;
 use crate::breakage::{Breakage, breaks};
-use crate::codec::DecodeError;
+use crate::codec::{DecodeError, put_varint};
 use crate::event::{Event, InvocationId};
 use crate::limits::Limits;
 use crate::partition_state::PartitionState;
@@ -337,6 +337,13 @@ impl Shard {
         let value = std::mem::take(&mut self.value);
         self.put(partition, &value);
         self.value = value;
+    }
+
+    /// Puts a row of numbers: a mark or a head.
+    pub(crate) fn put_numbers(&mut self, partition: Partition, numbers: &[u64]) {
+        self.value.clear();
+        numbers.iter().for_each(|number| put_varint(&mut self.value, *number));
+        self.put_scratch(partition);
     }
 
     /// Deletes the record of `partition` whose key is in `self.key`.

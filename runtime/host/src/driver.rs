@@ -51,6 +51,9 @@ const SEAL_BYTES: usize = 1 << 20;
 /// How often a stopping shard looks whether it has settled, at least.
 const STOPPING_POLL: Duration = Duration::from_millis(20);
 
+/// Frames whose messages' targets are looked up before the first is taken.
+const LOOKED_UP_TOGETHER: usize = 16;
+
 /// Events of this thread's own tasks that one turn takes.
 const LOCAL_PER_TURN: usize = 4_096;
 
@@ -278,11 +281,7 @@ impl Driver {
         for item in incoming.drain(..) {
             match item {
                 Incoming::Submit { message, acknowledge } => self.submit(message, acknowledge),
-                Incoming::Frames(frames) => {
-                    for frame in frames {
-                        self.shard.handle(Event::Frame(frame));
-                    }
-                }
+                Incoming::Frames(frames) => self.take_frames(frames),
                 Incoming::EgressConfirmed { partition, outbox, number } => {
                     self.shard.handle(Event::EgressConfirmed { partition, outbox, number });
                 }
@@ -295,6 +294,17 @@ impl Driver {
         }
         self.incoming = incoming;
         Ok(())
+    }
+
+    fn take_frames(&mut self, frames: Vec<Frame>) {
+        let mut frames = frames.into_iter();
+        while frames.len() > 0 {
+            let together = frames.as_slice().iter().take(LOOKED_UP_TOGETHER);
+            together.for_each(|frame| self.shard.look_ahead(frame));
+            for frame in frames.by_ref().take(LOOKED_UP_TOGETHER) {
+                self.shard.handle(Event::Frame(frame));
+            }
+        }
     }
 
     fn take_local(&mut self) -> Result<(), String> {

@@ -10,7 +10,6 @@ use std::sync::{Arc, Condvar, Mutex};
 use std::time::Duration;
 
 use dormouse_engine::codec::{DecodeError, Reader, put_varint};
-use dormouse_engine::keys;
 use rustc_hash::FxHashMap;
 
 use crate::StoreError;
@@ -244,7 +243,7 @@ impl ToWrite<'_> {
         let sent = self
             .layers
             .iter()
-            .flat_map(|layer| layer.space(keys::SPACE_OUTBOX))
+            .flat_map(|layer| layer.sent())
             .filter(|(_, value)| value.is_some())
             .map(|(key, _)| key);
         let changed = changed(spans, self.dead, sent);

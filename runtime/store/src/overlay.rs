@@ -1,15 +1,21 @@
 //! What one shard has written since the last checkpoint: keys with their newest value or a tombstone.
 //! The shard writes the live layer; a frozen one is only read, and dropped once the base holds it.
-//! Spaces that are scanned in order (and the few meta rows) are a tree, all others a hash map.
+//! Rows are kept as they are used: in a tree the spaces that are scanned in order, in queues the entries
+//! of outboxes, in hash maps all others (the meta rows by partition, since a start reads those of one).
+
+mod sent;
 
 use std::collections::BTreeMap;
 use std::collections::btree_map::Entry;
 use std::ops::Bound;
 
 use dormouse_engine::keys;
+use rustc_hash::FxHashMap;
 
 use crate::keyed::Keyed;
 use crate::merge::Merged;
+use crate::overlay::sent::{Sent, SentKey, sent_key};
+use crate::state::Channel;
 
 /// What an entry is reckoned to cost beside its key and value: map slots and allocations.
 const ENTRY_BYTES: usize = 96;
@@ -19,7 +25,7 @@ const SLACK_BYTES: usize = 256;
 /// Newest value of a key; `None`: deleted.
 pub(crate) type Newest<'a> = Option<&'a [u8]>;
 
-/// Newest value of a key of a sorted space, and whether no older layer can know the key.
+/// Newest value of a key of a tree or queue, and whether no older layer can know the key.
 #[derive(Debug)]
 struct Cell {
     value: Option<Vec<u8>>,
@@ -36,13 +42,40 @@ impl Cell {
 #[derive(Debug, Default)]
 pub(crate) struct Layer {
     keyed: Keyed,
+    meta: FxHashMap<u16, Keyed>,
+    sent: Sent,
     sorted: BTreeMap<Box<[u8]>, Cell>,
     bytes: usize,
 }
 
-/// Whether keys of a space live in the tree rather than in the hash map.
-fn is_sorted(space: u8) -> bool {
-    keys::is_ordered(space) || space == keys::SPACE_META
+/// Where a row lies.
+enum Place {
+    Keyed,
+    /// By partition.
+    Meta(u16),
+    Sent(Channel, SentKey),
+    Sorted,
+}
+
+/// Where the row with this key lies.
+fn place_of(key: &[u8]) -> Place {
+    match *key {
+        [keys::SPACE_META, p0, p1, ..] => Place::Meta(u16::from_be_bytes([p0, p1])),
+        [keys::SPACE_OUTBOX, ..] => {
+            sent_key(key).map_or(Place::Sorted, |(channel, key)| Place::Sent(channel, key))
+        }
+        [space, ..] if !keys::is_ordered(space) => Place::Keyed,
+        _ => Place::Sorted,
+    }
+}
+
+/// The partition within whose meta rows a range lies.
+fn meta_partition(from: &[u8], to: &[u8]) -> Option<u16> {
+    let [keys::SPACE_META, p0, p1, ..] = *from else {
+        return None;
+    };
+    let end = keys::prefix_end(&[keys::SPACE_META, p0, p1])?;
+    (*to <= *end).then_some(u16::from_be_bytes([p0, p1]))
 }
 
 impl Layer {
@@ -52,7 +85,8 @@ impl Layer {
     }
 
     pub(crate) fn len(&self) -> usize {
-        self.keyed.len() + self.sorted.len()
+        let meta: usize = self.meta.values().map(Keyed::len).sum();
+        self.keyed.len() + meta + self.sent.len() + self.sorted.len()
     }
 
     pub(crate) fn is_empty(&self) -> bool {
@@ -61,13 +95,18 @@ impl Layer {
 
     /// What the layer says of `key`; `None` when it does not know it.
     pub(crate) fn get(&self, key: &[u8]) -> Option<Newest<'_>> {
-        if is_sorted(key[0]) { self.sorted.get(key).map(Cell::value) } else { self.keyed.get(key) }
+        match place_of(key) {
+            Place::Keyed => self.keyed.get(key),
+            Place::Meta(partition) => self.meta.get(&partition)?.get(key),
+            Place::Sent(channel, key) => self.sent.get(channel, &key).map(Cell::value),
+            Place::Sorted => self.sorted.get(key).map(Cell::value),
+        }
     }
 
     /// Looks at a key that is about to be written, and at nothing that depends on what it finds: done
     /// for some keys in a row, the processor waits for the memory of all of them at once.
     pub(crate) fn look_up(&self, key: &[u8]) {
-        if !is_sorted(key[0]) {
+        if let Place::Keyed = place_of(key) {
             std::hint::black_box(self.keyed.get(key).is_some());
         }
     }
@@ -82,9 +121,16 @@ impl Layer {
         if !leaves_tombstones {
             return self.forget(key);
         }
-        if !is_sorted(key[0]) {
-            return self.set(key, None, false);
+        match place_of(key) {
+            Place::Sent(channel, key) if self.sent.get(channel, &key).is_some_and(|c| c.fresh) => {
+                self.bytes -= self.sent.forget(channel, &key).unwrap_or_default();
+            }
+            Place::Sorted => self.delete_sorted(key),
+            _ => self.set(key, None, false),
         }
+    }
+
+    fn delete_sorted(&mut self, key: &[u8]) {
         // Taken out at once: nearly all deletes are of fresh keys, and one search is half the work.
         match self.sorted.remove(key) {
             Some(cell) if cell.fresh && keys::is_never_reused(key[0]) => {
@@ -101,31 +147,33 @@ impl Layer {
 
     /// Drops what the layer knows of `key`.
     pub(crate) fn forget(&mut self, key: &[u8]) {
-        if !is_sorted(key[0]) {
-            let freed = self.keyed.forget(key).map_or(0, |row| ENTRY_BYTES + row);
-            self.bytes -= freed;
-        } else if let Some(cell) = self.sorted.remove(key) {
-            self.bytes -= entry_bytes(key, cell.value.as_ref());
-        }
+        let freed = match place_of(key) {
+            Place::Keyed => self.keyed.forget(key).map(|row| ENTRY_BYTES + row),
+            Place::Meta(partition) => {
+                let row = self.meta.get_mut(&partition).and_then(|rows| rows.forget(key));
+                row.map(|row| ENTRY_BYTES + row)
+            }
+            Place::Sent(channel, key) => self.sent.forget(channel, &key),
+            Place::Sorted => {
+                self.sorted.remove(key).map(|cell| entry_bytes(key, cell.value.as_ref()))
+            }
+        };
+        self.bytes -= freed.unwrap_or_default();
     }
 
-    /// Drops all keys of the sorted space of `from` in `from..=last`; `scratch` saves allocations.
-    pub(crate) fn forget_range(&mut self, from: &[u8], last: &[u8], scratch: &mut Vec<u8>) {
-        let range = (Bound::Included(from), Bound::Included(last));
-        while let Some((key, _)) = self.sorted.range::<[u8], _>(range).next() {
-            scratch.clear();
-            scratch.extend_from_slice(key);
-            self.forget(scratch);
-        }
+    /// Drops all outbox entries of a channel up to this number.
+    pub(crate) fn trim(&mut self, channel: Channel, upto: u64) {
+        self.bytes -= self.sent.trim(channel, upto);
     }
 
     fn set(&mut self, key: &[u8], value: Option<&[u8]>, fresh: bool) {
-        let added = if is_sorted(key[0]) {
-            set_sorted(&mut self.sorted, key, value, fresh)
-        } else {
-            let before = self.keyed.len();
-            let added = self.keyed.set(key, value);
-            added + ((self.keyed.len() - before) * ENTRY_BYTES) as isize
+        let added = match place_of(key) {
+            Place::Keyed => set_keyed(&mut self.keyed, key, value),
+            Place::Meta(partition) => {
+                set_keyed(self.meta.entry(partition).or_default(), key, value)
+            }
+            Place::Sent(channel, key) => self.sent.set(channel, &key, value, fresh),
+            Place::Sorted => set_sorted(&mut self.sorted, key, value, fresh),
         };
         self.bytes = self.bytes.strict_add_signed(added);
     }
@@ -139,10 +187,11 @@ impl Layer {
         let bounds = (Bound::Included(from), Bound::Excluded(to));
         let bounds = if from < to { bounds } else { (Bound::Included(to), Bound::Excluded(to)) };
         let sorted = self.sorted.range::<[u8], _>(bounds).map(|(key, cell)| (&**key, cell.value()));
+        let sorted = Merged::new(sorted, self.sent.range(from, to));
         Merged::new(sorted, self.keyed_range(from, to).into_iter())
     }
 
-    /// Entries of the hash map in a range, sorted. Free for a range inside one sorted space.
+    /// Entries of the hash maps in a range, sorted. Free for a range inside one sorted space.
     fn keyed_range<'a>(&'a self, from: &[u8], to: &[u8]) -> Vec<(&'a [u8], Newest<'a>)> {
         let first = from.first().copied().unwrap_or(0);
         let last = match to {
@@ -150,11 +199,20 @@ impl Layer {
             [space] => space.saturating_sub(1),
             [space, ..] => *space,
         };
-        if (first..=last).all(is_sorted) {
-            return Vec::new();
+        let spaces = first..=last;
+        let mut maps: Vec<&Keyed> = Vec::new();
+        if spaces.contains(&keys::SPACE_META) {
+            match meta_partition(from, to) {
+                Some(partition) => maps.extend(self.meta.get(&partition)),
+                None => maps.extend(self.meta.values()),
+            }
+        }
+        if spaces.into_iter().any(|space| !keys::is_ordered(space) && space != keys::SPACE_META) {
+            maps.push(&self.keyed);
         }
         let is_within = |(key, _): &(&[u8], _)| from <= *key && *key < to;
-        let mut entries: Vec<_> = self.keyed.iter().filter(is_within).collect();
+        let mut entries: Vec<_> =
+            maps.into_iter().flat_map(Keyed::iter).filter(is_within).collect();
         entries.sort_unstable_by_key(|(key, _)| *key);
         entries
     }
@@ -162,14 +220,25 @@ impl Layer {
     /// All entries, in no order.
     pub(crate) fn entries(&self) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
         let sorted = self.sorted.iter().map(|(key, cell)| (&**key, cell.value()));
-        sorted.chain(self.keyed.iter())
+        let keyed = self.meta.values().chain([&self.keyed]).flat_map(Keyed::iter);
+        sorted.chain(self.sent.iter()).chain(keyed)
     }
 
-    /// Entries of one sorted space, in order.
-    pub(crate) fn space(&self, space: u8) -> impl Iterator<Item = (&[u8], Option<&[u8]>)> {
-        let bounds = (Bound::Included(&[space][..]), Bound::Excluded(&[space + 1][..]));
-        self.sorted.range::<[u8], _>(bounds).map(|(key, cell)| (&**key, cell.value()))
+    /// Outbox entries, in no order of their channels.
+    pub(crate) fn sent(&self) -> impl Iterator<Item = (&[u8], Newest<'_>)> {
+        self.sent.iter()
     }
+
+    /// Channels that have outbox entries, in no order.
+    pub(crate) fn channels(&self) -> impl Iterator<Item = Channel> {
+        self.sent.channels()
+    }
+}
+
+fn set_keyed(rows: &mut Keyed, key: &[u8], value: Option<&[u8]>) -> isize {
+    let before = rows.len();
+    let added = rows.set(key, value);
+    added + ((rows.len() - before) * ENTRY_BYTES) as isize
 }
 
 fn set_sorted(
@@ -178,25 +247,15 @@ fn set_sorted(
     value: Option<&[u8]>,
     fresh: bool,
 ) -> isize {
-    // Meta rows are overwritten by nearly every commit: no key is allocated for that.
-    if key[0] == keys::SPACE_META
-        && let Some(cell) = sorted.get_mut(key)
-    {
-        return overwrite(cell, value);
-    }
     match sorted.entry(key.into()) {
         Entry::Occupied(mut entry) => overwrite(entry.get_mut(), value),
         Entry::Vacant(entry) => {
-            let cell = new_cell(value, fresh);
+            let cell = Cell { value: value.map(<[u8]>::to_vec), fresh };
             let bytes = entry_bytes(key, cell.value.as_ref()) as isize;
             entry.insert(cell);
             bytes
         }
     }
-}
-
-fn new_cell(value: Option<&[u8]>, fresh: bool) -> Cell {
-    Cell { value: value.map(<[u8]>::to_vec), fresh }
 }
 
 /// Overwrites in place where the value fits; returns the change in bytes. Freshness stays: a key that
@@ -225,21 +284,27 @@ fn value_bytes(value: Option<&Vec<u8>>) -> usize {
 mod tests {
     use super::*;
 
+    const QUEUES: [&[u8]; 2] = [b"p1", b"o\0\x01\0\x02........"];
+
     #[test]
     fn a_fresh_key_of_a_queue_vanishes_with_its_delete() {
-        let mut layer = Layer::default();
-        layer.put(b"p1", b"message", true);
-        layer.delete(b"p1", true);
-        assert!(layer.is_empty());
-        assert_eq!(layer.bytes(), 0);
+        for key in QUEUES {
+            let mut layer = Layer::default();
+            layer.put(key, b"message", true);
+            layer.delete(key, true);
+            assert!(layer.is_empty());
+            assert_eq!(layer.bytes(), 0);
+        }
     }
 
     #[test]
     fn a_key_that_older_layers_may_hold_leaves_a_tombstone() {
-        let mut layer = Layer::default();
-        layer.put(b"p1", b"message", false);
-        layer.delete(b"p1", true);
-        assert_eq!(layer.get(b"p1"), Some(None));
+        for key in QUEUES {
+            let mut layer = Layer::default();
+            layer.put(key, b"message", false);
+            layer.delete(key, true);
+            assert_eq!(layer.get(key), Some(None));
+        }
     }
 
     #[test]
@@ -252,7 +317,7 @@ mod tests {
 
     #[test]
     fn bytes_are_those_of_what_is_there() {
-        for key in [&b"s1"[..], b"p1"] {
+        for key in [&b"s1"[..], b"p1", b"m\0\x01p", b"o\0\x01\0\x02........"] {
             let mut layer = Layer::default();
             for value in [&b"a"[..], &[7; 5000], b"", &[1; 300]] {
                 layer.put(key, value, false);
@@ -269,7 +334,8 @@ mod tests {
     #[test]
     fn a_range_has_the_rows_of_all_spaces_in_order() {
         let mut layer = Layer::default();
-        for key in ["sb", "pa", "sa", "tz", "pb", "e1"] {
+        let sent = "o\0\x01\0\x02........";
+        for key in ["sb", "pa", "sa", "tz", "pb", "e1", "m\0\x02p", "m\0\x01o", sent] {
             layer.put(key.as_bytes(), b"", false);
         }
         let keys = |from: &str, to: &str| -> Vec<String> {
@@ -281,5 +347,8 @@ mod tests {
         assert_eq!(keys("pb", "t"), ["pb", "sa", "sb"]);
         assert_eq!(keys("p", "q"), ["pa", "pb"]);
         assert_eq!(keys("z", "a"), [""; 0]);
+        assert_eq!(keys("f", "pb"), ["m\0\x01o", "m\0\x02p", sent, "pa"]);
+        assert_eq!(keys("m\0\x01", "m\0\x02"), ["m\0\x01o"]);
+        assert_eq!(layer.entries().count(), 9);
     }
 }

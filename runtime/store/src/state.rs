@@ -41,7 +41,6 @@ pub(crate) struct State {
     /// Deletes leave tombstones: something older may hold the key.
     leaves_tombstones: bool,
     key: Vec<u8>,
-    last: Vec<u8>,
 }
 
 impl State {
@@ -135,11 +134,8 @@ impl State {
         if trim.upto <= *trimmed {
             return;
         }
-        keys::outbox(&mut self.key, trim.from, trim.to, *trimmed + 1);
-        keys::outbox(&mut self.last, trim.from, trim.to, trim.upto);
         *trimmed = trim.upto;
-        let mut scratch = Vec::with_capacity(self.key.len());
-        self.live.forget_range(&self.key, &self.last, &mut scratch);
+        self.live.trim((trim.from.0, trim.to.0), trim.upto);
     }
 
     pub(crate) fn trimmed(&self, channel: Channel) -> u64 {

@@ -18,7 +18,7 @@ use crate::log::record::decode_body;
 use crate::log::recover::{RecoveryProgress, Replayed, Sink, replay};
 use crate::outboxes::{Spans, decode_span, span_keys};
 use crate::overlay::Layer;
-use crate::state::{Channel, State, outbox_entry};
+use crate::state::{Channel, State};
 
 /// What a start found.
 #[derive(Debug)]
@@ -136,26 +136,22 @@ fn trim_by_marks(
     base: &Snapshot,
 ) -> Result<FxHashMap<Channel, u64>, StoreError> {
     let mut channels: Vec<Channel> = spans.keys().copied().collect();
-    channels
-        .extend(layer.space(keys::SPACE_OUTBOX).filter_map(|(key, _)| Some(outbox_entry(key)?.0)));
+    channels.extend(layer.channels());
     channels.sort_unstable();
     channels.dedup();
     let mut trimmed = FxHashMap::default();
-    let (mut first, mut last, mut scratch) = (Vec::new(), Vec::new(), Vec::new());
+    let mut key = Vec::new();
     for (sender, receiver) in channels {
-        let (from, to) = (Partition(sender), Partition(receiver));
-        keys::mark(&mut scratch, to, from);
-        let mark = match layer.get(&scratch) {
+        keys::mark(&mut key, Partition(receiver), Partition(sender));
+        let mark = match layer.get(&key) {
             Some(cell) => cell.map(<[u8]>::to_vec),
-            None => base.get(&scratch)?.map(|value| value.to_vec()),
+            None => base.get(&key)?.map(|value| value.to_vec()),
         };
         let Some(taken) = mark.map(|mark| mark_number(&mark)).transpose()? else {
             continue;
         };
         trimmed.insert((sender, receiver), taken);
-        keys::outbox(&mut first, from, to, 0);
-        keys::outbox(&mut last, from, to, taken);
-        layer.forget_range(&first, &last, &mut scratch);
+        layer.trim((sender, receiver), taken);
     }
     Ok(trimmed)
 }
@@ -189,6 +185,7 @@ mod tests {
     use super::*;
     use crate::conformance::{open_shard, wait_durable};
     use crate::embedded::{EmbeddedOptions, EmbeddedStore};
+    use crate::state::outbox_entry;
     use crate::{ShardStore, Store};
 
     fn open(place: &Path) -> Arc<EmbeddedStore> {
@@ -339,8 +336,8 @@ mod tests {
             }
         });
         assert!(base.is_empty(), "the replay had to make room");
-        let entries = recovered.layer.space(keys::SPACE_OUTBOX);
-        let entries: Vec<_> = entries.map(|(key, _)| outbox_entry(key).unwrap().1).collect();
+        let entries: Vec<_> =
+            recovered.layer.sent().map(|(key, _)| outbox_entry(key).unwrap().1).collect();
         assert_eq!(entries, [999, 1_000]);
         assert_eq!(recovered.trimmed.get(&(0, 1)), Some(&998));
     }
