@@ -1,106 +1,112 @@
-//! One application under test: a function server and `dormouse`, on free ports, with a data directory
-//! of their own.
+//! One application under test: `dormouse` with a data directory of its own on free ports, driven through
+//! the playground's ingress and egress. Who serves its functions is the test's matter.
 
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Command;
+use std::sync::OnceLock;
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 use crate::http::{self, Answer};
-use crate::packages::{self, Language};
-use crate::process::{Running, free_port, run};
+use crate::packages;
+use crate::process::{Running, lasting_port, run};
+use crate::wire::request::Value;
 
-/// A function server is there after so long, the Java one on a busy machine included.
+/// `dormouse` is ready after so long, on a busy machine too.
 const START_TIME_MAX: Duration = Duration::from_secs(60);
-/// A greeting that is on its way arrives within this time, retries of a failed call included.
-const GREETING_TIME_MAX: Duration = Duration::from_secs(60);
+/// Something that is on its way arrives within this time, retries of a failed call included.
+const ARRIVAL_TIME_MAX: Duration = Duration::from_secs(60);
 /// `dormouse` ends so long after SIGTERM.
 const STOP_TIME_MAX: Duration = Duration::from_secs(45);
 
-/// The processes and where they listen.
+/// The process and where it listens.
 #[derive(Debug)]
 pub struct Application {
-    language: Language,
     directory: PathBuf,
     ports: Ports,
-    functions: Option<Running>,
-    dormouse: Option<Running>,
+    running: Option<Running>,
 }
 
+/// Where an application listens.
 #[derive(Clone, Copy, Debug)]
-struct Ports {
-    functions: u16,
-    ingress: u16,
-    egress: u16,
-    admin: u16,
+pub struct Ports {
+    pub ingress: u16,
+    pub egress: u16,
+    pub admin: u16,
 }
 
 impl Application {
-    /// Starts both; `name` tells the data directories of one language's tests apart.
-    pub fn start(language: Language, name: &str) -> Result<Self> {
-        let directory = packages::target().join("interop/run");
-        let directory = directory.join(format!("{language:?}-{name}").to_lowercase());
+    /// An application that is not started; `name` tells the data directories of tests apart.
+    pub fn new(name: &str) -> Result<Self> {
+        let directory = packages::target().join("interop/run").join(name);
         if directory.exists() {
             fs::remove_dir_all(&directory)
                 .with_context(|| format!("cannot empty {}", directory.display()))?;
         }
         fs::create_dir_all(&directory)
             .with_context(|| format!("cannot make {}", directory.display()))?;
-        let ports = Ports {
-            functions: free_port()?,
-            ingress: free_port()?,
-            egress: free_port()?,
-            admin: free_port()?,
-        };
-        let module = module(language, ports)?;
-        fs::write(directory.join("module.yaml"), module).context("cannot write module.yaml")?;
-        let mut application = Self { language, directory, ports, functions: None, dormouse: None };
-        application.start_functions()?;
-        application.start_dormouse()?;
-        Ok(application)
+        let ports =
+            Ports { ingress: lasting_port()?, egress: lasting_port()?, admin: lasting_port()? };
+        Ok(Self { directory, ports, running: None })
     }
 
-    /// Starts the function server.
-    pub fn start_functions(&mut self) -> Result<()> {
-        let log = self.directory.join("functions.log");
-        self.functions = Some(function_server(self.language, self.ports.functions, &log)?);
-        Ok(())
+    /// Where its files are: `module.yaml`, `dormouse.log`, the data, and what the test adds.
+    #[must_use]
+    pub fn directory(&self) -> &Path {
+        &self.directory
     }
 
-    /// Kills the function server: calls find nobody.
-    pub fn kill_functions(&mut self) -> Result<()> {
-        self.functions.take().context("no functions are running")?.kill()
+    #[must_use]
+    pub fn ports(&self) -> Ports {
+        self.ports
     }
 
-    /// Starts `dormouse run`, and returns once it is ready.
-    pub fn start_dormouse(&mut self) -> Result<()> {
+    /// Starts `dormouse run` with this manifest, whose playground has the ports 8090 and 8091, and
+    /// returns once it is ready.
+    pub fn start_with(&mut self, manifest: &str) -> Result<()> {
+        let manifest = changed(
+            manifest,
+            &[
+                ("port: 8090", &format!("port: {}", self.ports.ingress)),
+                ("port: 8091", &format!("port: {}", self.ports.egress)),
+            ],
+        )?;
+        fs::write(self.directory.join("module.yaml"), manifest)
+            .context("cannot write module.yaml")?;
+        self.start()
+    }
+
+    /// Starts it again, with the manifest that it had.
+    pub fn start(&mut self) -> Result<()> {
+        let admin = self.ports.admin;
         let mut command = Command::new(binary()?);
         command
-            .arg("run")
-            .arg(self.directory.join("module.yaml"))
-            .arg("--data")
-            .arg(self.directory.join("data"))
-            .args(["--admin", &format!("127.0.0.1:{}", self.ports.admin)]);
+            .args(["run", "module.yaml", "--data", "data", "--shards", "2"])
+            .args(["--admin", &format!("127.0.0.1:{admin}")])
+            // Retries that fit into a test.
+            .args(["--set", "limits.retry-delay-min=50ms"])
+            .args(["--set", "limits.retry-delay-max=500ms"])
+            .env_remove("DORMOUSE_LOG")
+            .current_dir(&self.directory);
         let mut running = Running::start(&mut command, &self.directory.join("dormouse.log"))?;
-        let admin = self.ports.admin;
         running.wait_for("/readyz answered 200", START_TIME_MAX, || {
             let answer = http::request("GET", admin, "/readyz", &[], b"").ok()?;
             (answer.status == 200).then_some(())
         })?;
-        self.dormouse = Some(running);
+        self.running = Some(running);
         Ok(())
     }
 
-    /// SIGKILL to `dormouse`.
-    pub fn kill_dormouse(&mut self) -> Result<()> {
-        self.dormouse.take().context("dormouse is not running")?.kill()
+    /// SIGKILL.
+    pub fn kill(&mut self) -> Result<()> {
+        self.running.take().context("dormouse is not running")?.kill()
     }
 
-    /// SIGTERM to `dormouse`, which has to end with code 0.
-    pub fn stop_dormouse(&mut self) -> Result<()> {
-        let mut running = self.dormouse.take().context("dormouse is not running")?;
+    /// SIGTERM; it has to end with code 0.
+    pub fn stop(&mut self) -> Result<()> {
+        let mut running = self.running.take().context("dormouse is not running")?;
         let status = running.terminate(STOP_TIME_MAX)?;
         if !status.success() {
             bail!("after SIGTERM: {status}\n{}", running.log_tail());
@@ -108,22 +114,27 @@ impl Application {
         Ok(())
     }
 
-    /// Sends visits to itself; may be used from another thread.
+    /// Sends messages to itself; may be used from another thread.
     #[must_use]
-    pub fn visitor(&self) -> Visitor {
-        Visitor { ingress: self.ports.ingress }
+    pub fn sender(&self) -> Sender {
+        Sender { ingress: self.ports.ingress }
     }
 
-    /// The next greeting, once it is there.
-    pub fn greeting(&mut self) -> Result<String> {
-        let egress = self.ports.egress;
-        let dormouse = self.dormouse.as_mut().context("dormouse is not running")?;
-        let answer = dormouse.wait_for("a greeting came", GREETING_TIME_MAX, || {
-            let answer = http::request("GET", egress, "/greetings", &[], b"").ok()?;
+    /// A text to `namespace/name/id`, which has to be accepted.
+    pub fn tell(&self, target: &str, text: &str) -> Result<()> {
+        self.sender().accepted(target, &Value::string(text))
+    }
+
+    /// The next record of a topic, once it is there.
+    pub fn record(&mut self, topic: &str) -> Result<String> {
+        let (egress, path) = (self.ports.egress, format!("/{topic}"));
+        let running = self.running.as_mut().context("dormouse is not running")?;
+        let answer = running.wait_for("a record came", ARRIVAL_TIME_MAX, || {
+            let answer = http::request("GET", egress, &path, &[], b"").ok()?;
             (answer.status != 404).then_some(answer)
         })?;
         if answer.status != 200 {
-            bail!("GET /greetings: {} {:?}", answer.status, answer.text());
+            bail!("GET {path}: {} {:?}", answer.status, answer.text());
         }
         Ok(answer.text()?.to_owned())
     }
@@ -133,76 +144,120 @@ impl Application {
         http::request("GET", self.ports.egress, path, &[], b"")
     }
 
-    /// The logs of both processes, for the message of a failure.
+    /// Waits until `done` says so.
+    pub fn wait_for(
+        &mut self,
+        what: &str,
+        mut done: impl FnMut(&Self) -> Result<bool>,
+    ) -> Result<()> {
+        let mut running = self.running.take().context("dormouse is not running")?;
+        let outcome = running.wait_for(what, ARRIVAL_TIME_MAX, || {
+            done(self).is_ok_and(|is_done| is_done).then_some(())
+        });
+        self.running = Some(running);
+        outcome
+    }
+
+    /// The sum of a metric over its labels.
+    pub fn metric(&self, name: &str) -> Result<f64> {
+        let page = http::request("GET", self.ports.admin, "/metrics", &[], b"")?;
+        http::metric(page.text()?, name)
+    }
+
+    /// All dead letters, as the admin listener shows them.
+    pub fn dead_letters(&self) -> Result<String> {
+        let json = [("content-type", "application/json")];
+        let answer = http::request("POST", self.ports.admin, "/dead-letters/list", &json, b"{}")?;
+        ensure!(answer.status == 200, "{:?}", answer.text());
+        Ok(answer.text()?.to_owned())
+    }
+
+    /// Waits for so many dead letters; what they say.
+    pub fn given_up(&mut self, count: usize) -> Result<String> {
+        self.wait_for(&format!("{count} dead letters"), |application| {
+            Ok(application.metric("dormouse_dead_letters")? == count as f64)
+        })?;
+        self.dead_letters()
+    }
+
+    /// Everything that all its processes have printed.
     #[must_use]
-    pub fn logs(&self) -> String {
-        let running = [&self.dormouse, &self.functions];
-        let tails = running.into_iter().flatten().map(Running::log_tail);
-        tails.collect::<Vec<_>>().join("\n")
+    pub fn printed(&self) -> String {
+        fs::read_to_string(self.directory.join("dormouse.log")).unwrap_or_default()
+    }
+
+    /// The end of its log, for the message of a failure.
+    #[must_use]
+    pub fn log_tail(&self) -> String {
+        self.running.as_ref().map(Running::log_tail).unwrap_or_default()
     }
 }
 
-/// Sends what `curl` sends.
+impl Drop for Application {
+    fn drop(&mut self) {
+        drop(self.running.take());
+        // Tens of megabytes each; the logs stay. A directory that is gone already is no harm.
+        drop(fs::remove_dir_all(self.directory.join("data")));
+    }
+}
+
+/// Sends messages to an application's playground ingress.
 #[derive(Clone, Copy, Debug)]
-pub struct Visitor {
+pub struct Sender {
     ingress: u16,
 }
 
-impl Visitor {
-    /// `curl -X PUT -H "Content-Type: application/vnd.example/GreetRequest" -d '{"name": NAME}'
-    /// localhost:8090/example/person/NAME`
-    pub fn visit(self, name: &str) -> Result<Answer> {
-        let path = format!("/example/person/{name}");
-        let body = format!("{{\"name\": \"{name}\"}}");
+impl Sender {
+    /// `curl -X PUT -H "Content-Type: application/vnd.TYPENAME" -d BODY localhost:8090/TARGET`
+    pub fn put(self, target: &str, typename: &str, body: &[u8]) -> Result<Answer> {
+        let content_type = format!("application/vnd.{typename}");
         let headers = [
             ("User-Agent", "curl/7.88.1"),
             ("Accept", "*/*"),
-            ("Content-Type", "application/vnd.example/GreetRequest"),
+            ("Content-Type", content_type.as_str()),
         ];
-        http::request("PUT", self.ingress, &path, &headers, body.as_bytes())
+        http::request("PUT", self.ingress, &format!("/{target}"), &headers, body)
+    }
+
+    /// A message that has to be accepted.
+    pub fn accepted(self, target: &str, value: &Value) -> Result<()> {
+        let answer = self.put(target, &value.typename, &value.bytes)?;
+        ensure!(
+            answer.status == 200 && answer.header("status") == Some("200"),
+            "PUT {target}: {} {:?}",
+            answer.status,
+            answer.text()
+        );
+        Ok(())
     }
 }
 
-/// A function server on `port`, ready to be called.
-pub fn function_server(language: Language, port: u16, log: &Path) -> Result<Running> {
-    let mut command = packages::functions(language)?;
-    let mut running = Running::start(command.env("PORT", port.to_string()), log)?;
-    let what = format!("the {language:?} functions listened on port {port}");
-    running.wait_for(&what, START_TIME_MAX, || {
-        http::request("POST", port, language.path(), &[], &crate::wire::greet_request(None)).ok()
-    })?;
-    Ok(running)
-}
-
-/// The module file of the functions with nothing changed but host names and ports.
-fn module(language: Language, ports: Ports) -> Result<String> {
-    let path = format!("{}/module.yaml", language.source());
-    let mut text = fs::read_to_string(packages::checkout().join(&path))
-        .with_context(|| format!("cannot read {path}"))?;
-    let changes = [
-        (language.host_in_module(), format!("http://127.0.0.1:{}", ports.functions)),
-        ("port: 8090", format!("port: {}", ports.ingress)),
-        ("port: 8091", format!("port: {}", ports.egress)),
-    ];
+/// `text` with each of the changes made; what is changed has to be there once.
+pub fn changed(text: &str, changes: &[(&str, &str)]) -> Result<String> {
+    let mut text = text.to_owned();
     for (from, to) in changes {
         if text.matches(from).count() != 1 {
-            bail!("{path} should hold '{from}' once");
+            bail!("expected '{from}' once in\n{text}");
         }
-        text = text.replace(from, &to);
+        text = text.replace(from, to);
     }
     Ok(text)
 }
 
-/// The binary: what `DORMOUSE_BINARY` names, else the one of this checkout, brought up to date.
+/// The binary: what `DORMOUSE_BINARY` names, else the one of this checkout, brought up to date once.
 fn binary() -> Result<PathBuf> {
+    static BUILT: OnceLock<Result<PathBuf, String>> = OnceLock::new();
     if let Some(binary) = std::env::var_os("DORMOUSE_BINARY") {
         return Ok(binary.into());
     }
-    let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
-    let mut build = Command::new(cargo);
-    build
-        .args(["build", "--quiet", "--locked", "--package", "dormouse", "--bin", "dormouse"])
-        .current_dir(packages::checkout());
-    run(&mut build, "Rust: https://rustup.rs")?;
-    Ok(packages::target().join("debug/dormouse"))
+    let built = BUILT.get_or_init(|| {
+        let cargo = std::env::var_os("CARGO").unwrap_or_else(|| "cargo".into());
+        let mut build = Command::new(cargo);
+        build
+            .args(["build", "--quiet", "--locked", "--package", "dormouse", "--bin", "dormouse"])
+            .current_dir(packages::checkout());
+        run(&mut build, "Rust: https://rustup.rs").map_err(|error| format!("{error:#}"))?;
+        Ok(packages::target().join("debug/dormouse"))
+    });
+    built.clone().map_err(anyhow::Error::msg)
 }

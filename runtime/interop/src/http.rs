@@ -5,7 +5,7 @@ use std::io::{Read, Write};
 use std::net::{Ipv4Addr, TcpStream};
 use std::time::Duration;
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Longest wait for an answer.
 const ANSWER_TIME_MAX: Duration = Duration::from_secs(60);
@@ -56,6 +56,23 @@ pub fn request(
         .read_to_end(&mut answer)
         .with_context(|| format!("{method} http://127.0.0.1:{port}{path}: the connection broke"))?;
     parse(&answer).with_context(|| format!("{method} http://127.0.0.1:{port}{path}"))
+}
+
+/// The sum of a metric over its labels, on a page of metrics.
+pub fn metric(page: &str, name: &str) -> Result<f64> {
+    let mut found = false;
+    let mut sum = 0.0;
+    for line in page.lines() {
+        let Some(rest) = line.strip_prefix(name) else { continue };
+        if rest.starts_with(['{', ' '])
+            && let Some((_, value)) = line.rsplit_once(' ')
+        {
+            found = true;
+            sum += value.parse::<f64>()?;
+        }
+    }
+    ensure!(found, "no metric {name}");
+    Ok(sum)
 }
 
 fn parse(bytes: &[u8]) -> Result<Answer> {

@@ -1,12 +1,13 @@
-//! Runs functions written with the official StateFun SDKs on the binary `dormouse`, as a user would.
+//! Runs applications of StateFun on the binary `dormouse`, as a user would.
 //!
-//! The tests of this package install an SDK from its registry ([`packages`]), start the function server
-//! and `dormouse` as processes ([`process`], [`application`]), drive them over HTTP ([`http`]) and
-//! kill them. Nothing of ours is linked: what is tested is what is shipped.
+//! The tests of this package start `dormouse` as a process ([`application`], [`process`]), drive it over
+//! HTTP ([`http`]) and kill it. Its functions are written with the official SDKs, installed from their
+//! registries ([`packages`]), or are a server in the test's own hands ([`endpoint`]) that reads and writes
+//! the protocol's bytes by hand ([`wire`]). Nothing of ours is linked: what is tested is what is shipped.
 
 pub mod application;
+pub mod endpoint;
 pub mod http;
 pub mod packages;
 pub mod process;
-pub mod scenario;
 pub mod wire;

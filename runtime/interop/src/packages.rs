@@ -21,8 +21,24 @@ pub enum Language {
     Java,
 }
 
+/// What a function server serves.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Program {
+    /// The greeter of the playground, in all languages.
+    Greeter,
+    /// The function that does what its message says, in all languages.
+    Actor,
+    /// The playground's shopping cart, in Java.
+    ShoppingCart,
+    /// The playground's connected components, in Python.
+    ConnectedComponents,
+}
+
+/// Where the functions of all languages are, from the root of the checkout.
+pub const FUNCTIONS: &str = "runtime/interop/functions";
+
 impl Language {
-    /// The functions' directory, from the root of the checkout.
+    /// The directory that names the packages, from the root of the checkout.
     #[must_use]
     pub fn source(self) -> &'static str {
         match self {
@@ -33,7 +49,7 @@ impl Language {
         }
     }
 
-    /// Scheme, host and port of the endpoint in the module file.
+    /// Scheme, host and port of the endpoint in the greeter's module file.
     #[must_use]
     pub fn host_in_module(self) -> &'static str {
         match self {
@@ -87,7 +103,7 @@ impl Language {
     fn build(self, directory: &Path) -> Result<()> {
         let commands: &[&[&str]] = match self {
             Self::Python | Self::JavaScript => &[],
-            Self::Go => &[&["go", "build", "-o", "server", "."]],
+            Self::Go => &[&["go", "build", "-o", "bin/", "./greeter", "./actor"]],
             Self::Java => &[&["mvn", "--quiet", "--batch-mode", "compile"]],
         };
         self.run_all(commands, directory)
@@ -106,30 +122,49 @@ impl Language {
         Ok(())
     }
 
-    fn start(self, directory: &Path) -> Command {
-        let (program, arguments): (PathBuf, &[&str]) = match self {
-            Self::Python => (directory.join(".venv/bin/python"), &["functions.py"]),
-            Self::JavaScript => ("node".into(), &["server.js"]),
-            Self::Go => (directory.join("server"), &[]),
-            Self::Java => {
-                ("java".into(), &["-cp", "target/classes:target/dependency/*", "greeter.Greeter"])
-            }
+    fn start(self, program: Program, directory: &Path) -> Command {
+        let python = directory.join(".venv/bin/python");
+        let (runs, arguments): (PathBuf, &[&str]) = match (self, program) {
+            (Self::Python, Program::Greeter) => (python, &["functions.py"]),
+            (Self::Python, Program::ConnectedComponents) => (python, &["components.py"]),
+            (Self::Python, _) => (python, &["actor.py"]),
+            (Self::JavaScript, Program::Greeter) => ("node".into(), &["server.js"]),
+            (Self::JavaScript, _) => ("node".into(), &["actor.js"]),
+            (Self::Go, Program::Greeter) => (directory.join("bin/greeter"), &[]),
+            (Self::Go, _) => (directory.join("bin/actor"), &[]),
+            (Self::Java, Program::Greeter) => ("java".into(), &["greeter.Greeter"]),
+            (Self::Java, Program::ShoppingCart) => ("java".into(), &["cart.ShoppingCart"]),
+            (Self::Java, _) => ("java".into(), &["actor.Actor"]),
         };
-        let mut command = Command::new(program);
+        let mut command = Command::new(runs);
+        if self == Self::Java {
+            command.args(["-cp", "target/classes:target/dependency/*"]);
+        }
         command.args(arguments).current_dir(directory);
         command
     }
 }
 
-/// Installs what `language` needs; the command that starts its functions reads `PORT`.
-pub fn functions(language: Language) -> Result<Command> {
-    // Two tests of one process may want the same language.
-    static ONE_AT_A_TIME: Mutex<()> = Mutex::new(());
-    let _guard = ONE_AT_A_TIME.lock().unwrap_or_else(PoisonError::into_inner);
-
-    let source = checkout().join(language.source());
+/// Installs what `language` needs, once per process; the command that starts a program of it reads
+/// `PORT`.
+pub fn functions(language: Language, program: Program) -> Result<Command> {
+    static READY: Mutex<Vec<Language>> = Mutex::new(Vec::new());
+    let mut ready = READY.lock().unwrap_or_else(PoisonError::into_inner);
     let directory = target().join(format!("interop/{language:?}").to_lowercase());
-    copy(&source, &directory)?;
+    if !ready.contains(&language) {
+        prepare(language, &directory)?;
+        ready.push(language);
+    }
+    Ok(language.start(program, &directory))
+}
+
+fn prepare(language: Language, directory: &Path) -> Result<()> {
+    let source = checkout().join(language.source());
+    copy(&source, directory)?;
+    if language == Language::Python {
+        // The greeter is an example for users, the rest is not.
+        copy(&checkout().join(FUNCTIONS).join("python"), directory)?;
+    }
     let mut wanted = String::new();
     for name in language.package_files() {
         wanted += &fs::read_to_string(source.join(name))
@@ -137,14 +172,11 @@ pub fn functions(language: Language) -> Result<Command> {
     }
     // Written last: an interrupted installation is begun again.
     let installed = directory.join("installed");
-    if fs::read_to_string(&installed).is_ok_and(|present| present == wanted) {
-        language.build(&directory)?;
-        return Ok(language.start(&directory));
+    if !fs::read_to_string(&installed).is_ok_and(|present| present == wanted) {
+        language.install(directory).with_context(|| format!("packages of {language:?}"))?;
+        fs::write(&installed, wanted).context("cannot finish the installation")?;
     }
-    language.install(&directory).with_context(|| format!("packages of {language:?}"))?;
-    fs::write(&installed, wanted).context("cannot finish the installation")?;
-    language.build(&directory)?;
-    Ok(language.start(&directory))
+    language.build(directory)
 }
 
 /// The root of the checkout.

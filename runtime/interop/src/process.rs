@@ -4,9 +4,10 @@ use std::fs::{self, File};
 use std::net::{Ipv4Addr, TcpListener};
 use std::path::{Path, PathBuf};
 use std::process::{Child, Command, ExitStatus, Stdio};
+use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::{Duration, Instant};
 
-use anyhow::{Context, Result, bail};
+use anyhow::{Context, Result, bail, ensure};
 
 /// Pause between two looks at something that is awaited.
 const POLL: Duration = Duration::from_millis(20);
@@ -126,4 +127,20 @@ pub fn run(command: &mut Command, install: &str) -> Result<String> {
 pub fn free_port() -> Result<u16> {
     let listener = TcpListener::bind((Ipv4Addr::LOCALHOST, 0)).context("no free port")?;
     Ok(listener.local_addr()?.port())
+}
+
+/// A port for a process that will be started more than once. Not one that the kernel gives to
+/// outgoing connections: between two starts one of those could take it.
+pub fn lasting_port() -> Result<u16> {
+    static NEXT: AtomicU16 = AtomicU16::new(0);
+    // Test processes beside this one begin elsewhere.
+    let first = (std::process::id() % 1_000) as u16 * 20;
+    loop {
+        let number = NEXT.fetch_add(1, Ordering::Relaxed);
+        ensure!(number < 10_000, "no port is free");
+        let port = 10_000 + (first + number) % 20_000;
+        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
+            return Ok(port);
+        }
+    }
 }

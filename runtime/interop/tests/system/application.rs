@@ -1,15 +1,14 @@
 //! The binary in a directory of its own, started as often as a test wants with other manifests.
 
 use std::fs;
-use std::net::{Ipv4Addr, TcpListener};
 use std::path::PathBuf;
 use std::process::Command;
-use std::sync::atomic::{AtomicU16, Ordering};
 use std::time::Duration;
 
 use anyhow::{Context as _, Result, bail, ensure};
 use dormouse_interop::http;
 use dormouse_interop::process::Running;
+pub(crate) use dormouse_interop::process::lasting_port;
 use tempfile::TempDir;
 
 use crate::client::Client;
@@ -29,22 +28,6 @@ pub(crate) struct Application {
     /// More fields of the ingress, each after a comma.
     pub(crate) ingress_fields: &'static str,
     running: Option<Running>,
-}
-
-/// A port for a process that will be started more than once. Not one that the kernel gives to
-/// outgoing connections: between two starts one of those could take it.
-pub(crate) fn lasting_port() -> Result<u16> {
-    static NEXT: AtomicU16 = AtomicU16::new(0);
-    // Test processes beside this one begin elsewhere.
-    let first = 10_000 + (std::process::id() % 1_000) as u16 * 20;
-    loop {
-        let number = NEXT.fetch_add(1, Ordering::Relaxed);
-        ensure!(number < 10_000, "no port is free");
-        let port = 10_000 + (first - 10_000 + number) % 20_000;
-        if TcpListener::bind((Ipv4Addr::LOCALHOST, port)).is_ok() {
-            return Ok(port);
-        }
-    }
 }
 
 impl Application {
@@ -187,19 +170,7 @@ impl Application {
     /// The sum of a metric over its labels.
     pub(crate) fn metric(&self, name: &str) -> Result<f64> {
         let page = http::request("GET", self.admin, "/metrics", &[], b"")?;
-        let mut found = false;
-        let mut sum = 0.0;
-        for line in page.text()?.lines() {
-            let Some(rest) = line.strip_prefix(name) else { continue };
-            if rest.starts_with(['{', ' '])
-                && let Some((_, value)) = line.rsplit_once(' ')
-            {
-                found = true;
-                sum += value.parse::<f64>()?;
-            }
-        }
-        ensure!(found, "no metric {name}");
-        Ok(sum)
+        http::metric(page.text()?, name)
     }
 
     /// Peak resident memory in MiB.

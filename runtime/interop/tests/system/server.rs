@@ -8,10 +8,8 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
-use anyhow::{Context as _, Result};
-use dormouse_interop::wire::{field, typed_value};
-
-const STRING: &str = "io.statefun.types/string";
+use anyhow::Result;
+use dormouse_interop::wire::{STRING, field, fields, only, text, typed_value};
 
 /// What the server does with a request.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -25,8 +23,8 @@ pub(crate) enum Mood {
     WrongType,
     /// 200 with no body and no type.
     Empty,
-    /// Good, but for requests with `bad` in them, which get these bytes; without any, a status 500.
-    Spoilt(&'static [u8]),
+    /// Good, but for requests with `bad` in them, which get a status 500.
+    Spoilt,
     /// Takes the request and stays silent until the mood changes; then it closes.
     Hangs,
 }
@@ -110,11 +108,10 @@ fn serve(shared: &Shared, mut stream: TcpStream) -> Result<()> {
         let mood = *lock(&shared.mood);
         let octets = "application/octet-stream";
         let (status, content_type, body) = match mood {
-            Mood::Spoilt(bytes) if is_bad(&request) => match bytes {
-                [] => ("500 Internal Server Error", "text/plain", b"it is bad".to_vec()),
-                bytes => ("200 OK", octets, bytes.to_vec()),
-            },
-            Mood::Good | Mood::Spoilt(_) => ("200 OK", octets, answer(&request, shared.counts)?),
+            Mood::Spoilt if is_bad(&request) => {
+                ("500 Internal Server Error", "text/plain", b"it is bad".to_vec())
+            }
+            Mood::Good | Mood::Spoilt => ("200 OK", octets, answer(&request, shared.counts)?),
             Mood::Fails => {
                 ("500 Internal Server Error", "text/plain", b"the database is away".to_vec())
             }
@@ -191,50 +188,4 @@ fn answer(request: &[u8], counts: bool) -> Result<Vec<u8>> {
     let value = field(3, &typed_value(STRING, &field(1, log.as_bytes())));
     let changed = field(1, &[vec![0x08, 1], field(2, b"log"), value].concat());
     Ok(field(100, &[changed, effects].concat()))
-}
-
-/// The text of a `TypedValue` that holds a string.
-fn text(value: &[u8]) -> Result<String> {
-    let inner = fields(value, 3)?;
-    let text = inner.first().map(|inner| fields(inner, 1)).transpose()?;
-    let bytes = text.and_then(|found| found.first().copied()).unwrap_or_default();
-    Ok(std::str::from_utf8(bytes)?.to_owned())
-}
-
-fn only(message: &[u8], number: u64) -> Result<&[u8]> {
-    fields(message, number)?.first().copied().with_context(|| format!("no field {number}"))
-}
-
-/// The contents of all fields of this number that have a length.
-fn fields(mut message: &[u8], number: u64) -> Result<Vec<&[u8]>> {
-    let mut found = Vec::new();
-    while !message.is_empty() {
-        let key = varint(&mut message)?;
-        match key & 7 {
-            0 => drop(varint(&mut message)?),
-            2 => {
-                let length = usize::try_from(varint(&mut message)?)?;
-                let (content, rest) = message.split_at_checked(length).context("cut off")?;
-                message = rest;
-                if key >> 3 == number {
-                    found.push(content);
-                }
-            }
-            other => anyhow::bail!("wire type {other}"),
-        }
-    }
-    Ok(found)
-}
-
-fn varint(message: &mut &[u8]) -> Result<u64> {
-    let mut value = 0;
-    for shift in (0..64).step_by(7) {
-        let (first, rest) = message.split_first().context("cut off")?;
-        *message = rest;
-        value |= u64::from(first & 0x7f) << shift;
-        if first & 0x80 == 0 {
-            return Ok(value);
-        }
-    }
-    anyhow::bail!("a number without an end")
 }

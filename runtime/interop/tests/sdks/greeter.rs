@@ -1,18 +1,22 @@
-//! What every SDK has to get through: the same story in each language.
+//! The playground's greeter: visits are counted and greeted, whatever is killed meanwhile.
 
 use std::collections::BTreeSet;
+use std::fs;
 use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, mpsc};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context, Result, ensure};
+use dormouse_interop::application::{Application, Sender, changed};
+use dormouse_interop::http;
+use dormouse_interop::packages::{self, Language, Program};
+use dormouse_interop::process::lasting_port;
+use dormouse_interop::wire;
+use dormouse_interop::wire::request::Value;
 
-use crate::application::{Application, Visitor, function_server};
-use crate::http;
-use crate::packages::{self, Language};
-use crate::process::free_port;
-use crate::wire;
+use crate::functions::Functions;
 
+const GREETINGS: &str = "greetings";
 /// Visits that are under way when the process is killed.
 const VISITS_AROUND_KILL: usize = 200;
 /// The kill comes when so many of them are acknowledged.
@@ -22,16 +26,15 @@ const QUIET: Duration = Duration::from_millis(500);
 
 /// The function server alone: it answers hand-made requests as the protocol says, so that a failure of
 /// the other stories is not its own.
-pub fn server_speaks_the_protocol(language: Language) -> Result<()> {
-    let port = free_port()?;
+pub(crate) fn server_speaks_the_protocol(language: Language) -> Result<()> {
     let log = packages::target().join("interop");
-    std::fs::create_dir_all(&log).context("cannot make target/interop")?;
+    fs::create_dir_all(&log).context("cannot make target/interop")?;
     let log = log.join(format!("{language:?}-server.log").to_lowercase());
-    let running = function_server(language, port, &log)?;
+    let functions = Functions::start(language, Program::Greeter, lasting_port()?, &log)?;
     let call = |body: &[u8]| -> Result<Vec<u8>> {
         let headers = [("Content-Type", "application/octet-stream")];
-        let answer = http::request("POST", port, language.path(), &headers, body)?;
-        ensure!(answer.status == 200, "status {}\n{}", answer.status, running.log_tail());
+        let answer = http::request("POST", functions.port(), language.path(), &headers, body)?;
+        ensure!(answer.status == 200, "status {}\n{}", answer.status, functions.log_tail());
         let kind = answer.header("content-type");
         ensure!(kind == Some("application/octet-stream"), "content type {kind:?}");
         Ok(answer.body)
@@ -57,19 +60,30 @@ pub fn server_speaks_the_protocol(language: Language) -> Result<()> {
 
 /// Visits are counted and greeted, and the count goes on after `kill -9` in the middle of visits, after
 /// a clean stop, and after the functions were away.
-pub fn counts_survive(language: Language) -> Result<()> {
-    let mut application = Application::start(language, "counts")?;
-    let told = story(&mut application);
-    told.with_context(|| application.logs())
+pub(crate) fn counts_survive(language: Language) -> Result<()> {
+    let mut application = Application::new(&format!("{language:?}-greeter").to_lowercase())?;
+    let port = lasting_port()?;
+    let log = application.directory().join("functions.log");
+    let mut functions = Functions::start(language, Program::Greeter, port, &log)?;
+    application.start_with(&manifest(language, port)?)?;
+    let told = story(&mut application, &mut functions);
+    told.with_context(|| format!("{}\n{}", application.log_tail(), functions.log_tail()))
 }
 
-fn story(application: &mut Application) -> Result<()> {
+/// The module file of the functions with nothing changed but the host name and the port.
+fn manifest(language: Language, port: u16) -> Result<String> {
+    let path = packages::checkout().join(language.source()).join("module.yaml");
+    let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
+    changed(&text, &[(language.host_in_module(), &format!("http://127.0.0.1:{port}"))])
+}
+
+fn story(application: &mut Application, functions: &mut Functions) -> Result<()> {
     let mut bob = Visits::default();
     for _ in 0..3 {
-        bob.acknowledged(application.visitor())?;
+        bob.acknowledged(application.sender())?;
     }
     for visit in 1..=3 {
-        let greeting = application.greeting()?;
+        let greeting = application.record(GREETINGS)?;
         ensure!(greeting == format!("Hello Bob, this is visit {visit}."), "got '{greeting}'");
     }
     let empty = application.egress_answer("/greetings")?;
@@ -78,29 +92,35 @@ fn story(application: &mut Application) -> Result<()> {
     kill_among_visits(application, &mut bob)?;
     bob.check(application)?;
 
-    application.stop_dormouse()?;
-    application.start_dormouse()?;
-    bob.acknowledged(application.visitor())?;
+    application.stop()?;
+    application.start()?;
+    bob.acknowledged(application.sender())?;
     bob.check(application)?;
 
-    application.kill_functions()?;
-    bob.acknowledged(application.visitor())?;
-    application.start_functions()?;
+    functions.kill()?;
+    bob.acknowledged(application.sender())?;
+    functions.start_again()?;
     bob.check(application)
+}
+
+/// A visit of Bob, as `curl` sends it.
+fn visit(sender: Sender) -> Result<()> {
+    let request = Value::new("example/GreetRequest", br#"{"name": "Bob"}"#);
+    sender.accepted("example/person/Bob", &request)
 }
 
 /// One visitor sends without a pause; the process is killed among its visits and started again.
 fn kill_among_visits(application: &mut Application, bob: &mut Visits) -> Result<()> {
-    let visitor = application.visitor();
+    let sender = application.sender();
     let acknowledged = Arc::new(AtomicUsize::new(0));
     let (done, result) = mpsc::channel();
     let count = Arc::clone(&acknowledged);
     std::thread::spawn(move || {
         for _ in 0..VISITS_AROUND_KILL {
-            match visitor.visit("Bob") {
-                Ok(answer) if answer.status == 200 => count.fetch_add(1, Ordering::SeqCst),
-                _ => break,
-            };
+            if visit(sender).is_err() {
+                break;
+            }
+            count.fetch_add(1, Ordering::SeqCst);
         }
         // The other end is gone only when the test has failed already.
         let _ = done.send(());
@@ -110,15 +130,15 @@ fn kill_among_visits(application: &mut Application, bob: &mut Visits) -> Result<
         ensure!(Instant::now() < deadline, "visits are not acknowledged");
         std::thread::yield_now();
     }
-    application.kill_dormouse()?;
+    application.kill()?;
     result.recv_timeout(Duration::from_secs(60)).context("the visitor hangs")?;
     let acknowledged = acknowledged.load(Ordering::SeqCst);
     ensure!(acknowledged < VISITS_AROUND_KILL, "the kill came too late to be among the visits");
     bob.certain += acknowledged;
     // The visit that got no answer may be counted or not.
     bob.possible += acknowledged + 1;
-    application.start_dormouse()?;
-    bob.acknowledged(application.visitor())
+    application.start()?;
+    bob.acknowledged(application.sender())
 }
 
 /// What is known about Bob's count.
@@ -130,14 +150,8 @@ struct Visits {
 }
 
 impl Visits {
-    fn acknowledged(&mut self, visitor: Visitor) -> Result<()> {
-        let answer = visitor.visit("Bob")?;
-        ensure!(
-            answer.status == 200 && answer.header("status") == Some("200"),
-            "PUT: {} {:?}",
-            answer.status,
-            answer.text()
-        );
+    fn acknowledged(&mut self, sender: Sender) -> Result<()> {
+        visit(sender)?;
         self.certain += 1;
         self.possible += 1;
         Ok(())
@@ -180,7 +194,7 @@ impl Visits {
     /// Waits for a greeting while one is missing; else takes one only if it is there.
     fn next(&self, application: &mut Application) -> Result<Option<String>> {
         if self.one_is_missing() {
-            return application.greeting().map(Some);
+            return application.record(GREETINGS).map(Some);
         }
         let answer = application.egress_answer("/greetings")?;
         (answer.status == 200).then(|| answer.text().map(ToOwned::to_owned)).transpose()
