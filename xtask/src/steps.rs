@@ -27,7 +27,8 @@ const STEPS: &[Step] = &[
     step("unit", "unit and integration tests", unit),
     step("doctest", "examples in the documentation", doctest),
     step("k8s", "Kubernetes files", k8s::run),
-    step("interop", "functions of the StateFun SDKs", interop),
+    step("system", "a whole application: restarts, failures, floods", system),
+    step("statefun", "what applications of StateFun observe, with its four SDKs", statefun),
     step("sim", "simulated crashes and delays", sim),
     step("chaos", "an application that is killed, paused, and loses its disk", chaos),
     step("docs", "commands that the documents show", docs::run),
@@ -115,11 +116,22 @@ fn doctest(workspace: &Workspace) -> Result<()> {
     cargo(workspace).args(["test", "--workspace", "--doc", "--locked"]).run()
 }
 
-/// One test at a time: each one starts servers and keeps both cores busy.
-fn interop(workspace: &Workspace) -> Result<()> {
+/// One test at a time: most of them keep both cores busy.
+fn system(workspace: &Workspace) -> Result<()> {
+    interop(workspace, &["--lib", "--bins", "--test", "system"], "1")
+}
+
+/// The conformance tests wait more than they work; function servers in four languages do not.
+fn statefun(workspace: &Workspace) -> Result<()> {
+    interop(workspace, &["--test", "statefun"], "4")?;
+    interop(workspace, &["--test", "sdks"], "2")
+}
+
+fn interop(workspace: &Workspace, targets: &[&str], threads: &str) -> Result<()> {
     cargo(workspace)
-        .args(["test", "--package", INTEROP, "--tests", "--locked"])
-        .args(["--", "--test-threads", "1", "--nocapture"])
+        .args(["test", "--package", INTEROP, "--locked"])
+        .args(targets)
+        .args(["--", "--test-threads", threads, "--nocapture"])
         .run()
 }
 

@@ -1,11 +1,9 @@
-//! Messages that their functions never take: given up as the manifest says, kept, shown, replayed. And
-//! whatever ends a whole StateFun job stops one message of one address.
+//! Messages that their functions never take: given up as the manifest says, kept, shown, replayed.
 
 use std::time::Duration;
 
-use anyhow::{Context as _, Result, ensure};
+use anyhow::{Result, ensure};
 use dormouse_interop::http;
-use dormouse_interop::wire::{address, field, typed_value};
 
 use crate::application::{Application, lasting_port};
 use crate::server::{Mood, Server};
@@ -65,7 +63,7 @@ fn dead_letters_are_shown_replayed_and_discarded() -> Result<()> {
     let port = lasting_port()?;
     application.start(&endpoint(port, "2s", DEAD_LETTER), &[])?;
     ensure!(application.dead_letters(&["list"])? == (Some(0), "no dead letters\n".to_owned()));
-    let server = Server::start(port, Mood::Spoilt(b""), false)?;
+    let server = Server::start(port, Mood::Spoilt, false)?;
     for id in ["a", "b", "c"] {
         for text in ["one", "bad", "two"] {
             application.accepted(&format!("/shop/basket/{id}"), text)?;
@@ -214,77 +212,5 @@ fn when_there_is_no_room_for_dead_letters_the_address_waits() -> Result<()> {
     ensure!(done.1 == "discarded 2 dead letters\n", "{done:?}");
     ensure!(application.notes("p")? == ["after them"]);
     ensure!(application.metric("dormouse_dead_letters")? == 1.0);
-    application.stop()
-}
-
-/// An `InvocationResponse` with these fields.
-fn response(content: &[u8]) -> Vec<u8> {
-    field(100, content)
-}
-
-/// A change of a state: kind, name and value.
-fn mutation(kind: u8, name: &str, value: &[u8]) -> Vec<u8> {
-    response(&field(1, &[vec![0x08, kind], field(2, name.as_bytes()), value.to_vec()].concat()))
-}
-
-/// Answers for which StateFun ends the job, and a part of what is said of each here.
-fn fatal_answers() -> Vec<(&'static str, Vec<u8>, &'static str)> {
-    let text = typed_value("io.statefun.types/string", &field(1, b"x"));
-    let value = field(3, &text);
-    let egress = |name: &[u8]| {
-        let id = [field(1, b"io.statefun.playground"), field(2, name)].concat();
-        response(&field(4, &[id, field(3, &text)].concat()))
-    };
-    let target = field(2, &address("shop", "basket", "x"));
-    let late = [vec![0x08], vec![0xff; 9], vec![0x01], target, field(3, &text)].concat();
-    let spec = [field(1, b"log"), field(3, b"io.statefun.types/int")].concat();
-    vec![
-        ("unknown egress", egress(b"nowhere"), "Unknown egress io.statefun.playground/nowhere"),
-        ("wrong record", egress(b"egress"), "egress io.statefun.playground/egress: "),
-        ("unknown state", mutation(1, "other", &value), "non-existing function state: other"),
-        ("deleted unknown state", mutation(0, "other", b""), "non-existing function state: other"),
-        (
-            "state of another type",
-            mutation(1, "log", &field(3, &typed_value("io.statefun.types/int", b""))),
-            "Previous type was: io.statefun.types/string, new type is: io.statefun.types/int",
-        ),
-        ("unknown kind of change", mutation(7, "log", &value), "mutation"),
-        (
-            "cancellation without a token",
-            response(&field(3, &[0x50, 0x01])),
-            "Can not handle a cancellation request without a cancellation token.",
-        ),
-        ("negative delay", response(&field(3, &late)), "delay"),
-        (
-            "registered with another type",
-            field(101, &field(1, &spec)),
-            "Previous type was: io.statefun.types/string, new type is: io.statefun.types/int",
-        ),
-        ("not an answer", b"\xff\xff garbage".to_vec(), "the body is no FromFunction"),
-        ("too long an answer", vec![0; 70_000], "longer than 65536 bytes"),
-    ]
-}
-
-#[test]
-fn what_ends_a_job_of_statefun_stops_one_message_here() -> Result<()> {
-    let mut application = Application::new()?;
-    let port = lasting_port()?;
-    let policy = "{retry: {attempts: 1}, then: dead-letter}";
-    let documents =
-        endpoint(port, "4s, payload_max_bytes: 65536", policy) + &application.egress_document();
-    application.start(&documents, &[])?;
-    let server = Server::start(port, Mood::Good, false)?;
-    ensure!(application.ask("/shop/basket/first", "handshake")? == "handshake\n");
-    for (index, (row, bytes, cause)) in fatal_answers().into_iter().enumerate() {
-        server.set(Mood::Spoilt(Box::leak(bytes.into_boxed_slice())));
-        let basket = format!("/shop/basket/{index}");
-        application.accepted(&basket, "bad")?;
-        ensure!(application.ask(&basket, "good")? == "good\n", "{row}: its address goes on");
-        waits_for_letters(&mut application, (index + 1) as f64).context(row)?;
-        let arguments = ["--id", &index.to_string(), "--json"];
-        let (_, text) = application.dead_letters(&[&["list"], &arguments[..]].concat())?;
-        ensure!(text.contains(cause), "{row}: expected the cause `{cause}` in\n{text}");
-    }
-    ensure!(application.metric("dormouse_blocked_addresses")? == 0.0);
     application.stop()
 }

@@ -1,0 +1,22 @@
+//! What an application of StateFun can observe of its runtime, line by line: each test starts the binary
+//! `dormouse` beside a function server that reads and writes the protocol's bytes by hand.
+//!
+//! The checklist: golden vectors ([`golden`]); the handshake ([`handshake`]); answers that are none
+//! ([`answers`]); retries and budgets of both transports ([`retries`]); effects, their order, callers and
+//! batches ([`effects`], [`callers`], [`batches`], [`delayed`]); state, present and empty, and its
+//! expiration ([`state`]); what ends a job of StateFun ([`errors`]) or stops all of it ([`limits`]). The
+//! functions of the official SDKs and the applications of the playground are in the tests `sdks`.
+
+mod answers;
+mod batches;
+mod callers;
+mod delayed;
+mod effects;
+mod errors;
+mod gate;
+mod golden;
+mod handshake;
+mod limits;
+mod retries;
+mod stage;
+mod state;
