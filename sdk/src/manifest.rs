@@ -1,7 +1,10 @@
 //! A YAML document as written: nodes that know their line, and readers which report everything that
 //! is wrong at once instead of stopping at the first mistake.
 
+pub mod date;
 pub mod failure;
+pub mod properties;
+pub mod routes;
 pub mod values;
 
 use std::fmt;
@@ -57,7 +60,9 @@ impl Node {
         match &self.value {
             NodeValue::Scalar { text, plain: true } if is_null(text) => "nothing".to_owned(),
             NodeValue::Scalar { text, .. } => format!("`{text}`"),
+            NodeValue::List(items) if items.is_empty() => "an empty list".to_owned(),
             NodeValue::List(_) => "a list".to_owned(),
+            NodeValue::Map(entries) if entries.is_empty() => "an empty map".to_owned(),
             NodeValue::Map(_) => "a map".to_owned(),
         }
     }
@@ -172,6 +177,7 @@ pub struct Fields<'n> {
     node: &'n Node,
     entries: &'n [(Node, Node)],
     known: Vec<&'static str>,
+    misplaced: Vec<(&'static str, &'static str)>,
     strict: bool,
 }
 
@@ -192,7 +198,7 @@ impl<'n> Fields<'n> {
                 return None;
             }
         };
-        Some(Self { node, entries, known: Vec::new(), strict })
+        Some(Self { node, entries, known: Vec::new(), misplaced: Vec::new(), strict })
     }
 
     /// Where the map stands.
@@ -223,6 +229,12 @@ impl<'n> Fields<'n> {
         found
     }
 
+    /// Names a field that people write here although it stands elsewhere; `hint` says where: "it belongs
+    /// into `spec`". It is reported like an unknown one.
+    pub fn misplaced(&mut self, name: &'static str, hint: &'static str) {
+        self.misplaced.push((name, hint));
+    }
+
     /// Reports fields that no call has named, with the nearest known name: an error in strict kinds,
     /// else a warning.
     pub fn finish(self, diagnostics: &mut Diagnostics) {
@@ -235,9 +247,11 @@ impl<'n> Fields<'n> {
             if self.known.contains(&name) {
                 continue;
             }
-            let message = match nearest(name, &self.known) {
-                Some(known) => format!("unknown field `{name}`; did you mean `{known}`?"),
-                None => format!("unknown field `{name}`; known are {}", list(&self.known)),
+            let misplaced = self.misplaced.iter().find(|(misplaced, _)| *misplaced == name);
+            let message = match (misplaced, nearest(name, &self.known)) {
+                (Some((_, hint)), _) => format!("unknown field `{name}`; {hint}"),
+                (None, Some(known)) => format!("unknown field `{name}`; did you mean `{known}`?"),
+                (None, None) => format!("unknown field `{name}`; known are {}", list(&self.known)),
             };
             if self.strict {
                 diagnostics.error(&key.span, message);

@@ -7,6 +7,7 @@ use dormouse_protocol::{FailurePolicy, TypeName};
 use crate::egress::Egress;
 use crate::function::FunctionProvider;
 use crate::ingress::Ingress;
+use crate::manifest::routes::Target;
 use crate::manifest::{Diagnostics, Node, Span};
 
 /// Understands one kind of component. Submitted by [`crate::register_binder!`].
@@ -67,6 +68,10 @@ pub struct Bindings {
     pub ingresses: Vec<IngressBinding>,
     /// Where records leave.
     pub egresses: Vec<EgressBinding>,
+    /// Function types that ingresses send to by themselves; one that nobody serves is reported.
+    pub targets: Vec<Target>,
+    /// Components that were read and found right, and that this version cannot run.
+    pub unavailable: Vec<Unavailable>,
 }
 
 /// Which function types a provider serves.
@@ -124,4 +129,27 @@ pub struct EgressBinding {
     pub id: TypeName,
     /// What serves it.
     pub egress: Arc<dyn Egress>,
+}
+
+/// An ingress or egress whose kind is understood, but not implemented yet. An application that has one
+/// can be checked, and is not run.
+#[derive(Clone, Debug)]
+pub struct Unavailable {
+    /// Where it stands.
+    pub span: Span,
+    /// Its kind.
+    pub kind: &'static str,
+    /// Which way messages go.
+    pub side: Side,
+    /// Its id, unique within the application.
+    pub id: TypeName,
+}
+
+/// Which way messages go through a component.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Side {
+    /// Into the application.
+    Ingress,
+    /// Out of it.
+    Egress,
 }

@@ -30,6 +30,9 @@ const BATCH_REQUESTS_DEFAULT: i64 = 1_000;
 
 fn bind_v2(component: &Component, bindings: &mut Bindings, diagnostics: &mut Diagnostics) {
     bind(component, bindings, diagnostics, |fields, strict, diagnostics| {
+        for name in ["timeouts", "call", "connect"] {
+            fields.misplaced(name, "it belongs into `transport`");
+        }
         match fields.optional("transport") {
             Some(node) => Transport::read(node, strict, diagnostics),
             None => Some(Transport::default()),
@@ -39,6 +42,7 @@ fn bind_v2(component: &Component, bindings: &mut Bindings, diagnostics: &mut Dia
 
 fn bind_v1(component: &Component, bindings: &mut Bindings, diagnostics: &mut Diagnostics) {
     bind(component, bindings, diagnostics, |fields, strict, diagnostics| {
+        fields.misplaced("transport", "kind `io.statefun.endpoints.v2/http` has it");
         Some(read_okhttp(fields.optional("timeouts"), strict, diagnostics))
     });
 }

@@ -82,6 +82,7 @@ impl Transport {
     /// Reads the `transport` of a v2 endpoint.
     pub fn read(node: &Node, strict: bool, diagnostics: &mut Diagnostics) -> Option<Self> {
         let mut fields = Fields::of(node, "transport", strict, diagnostics)?;
+        fields.misplaced("maxNumBatchRequests", "it belongs directly into `spec`");
         let kind = match fields.optional("type") {
             None => ASYNC,
             Some(node) => values::text(node, "type", diagnostics)?,

@@ -120,7 +120,9 @@ fn v1_has_timeouts_in_the_spec_and_ignores_a_transport() {
     assert!(provider(&bindings).contains("retries: OkHttp, call: 120s"));
     assert_eq!(found.len(), 1);
     assert!(
-        found[0].starts_with("module.yaml:7:1: warning: unknown field `transport`"),
+        found[0].starts_with(
+            "module.yaml:7:1: warning: unknown field `transport`; kind `io.statefun.endpoints.v2/http`"
+        ),
         "{found:?}"
     );
 }
@@ -135,6 +137,24 @@ fn a_misspelt_field_is_a_warning() {
         found,
         [
             "module.yaml:5:1: warning: unknown field `transports`; did you mean `transport`? (it has no effect)"
+        ]
+    );
+}
+
+#[test]
+fn fields_that_stand_in_the_wrong_place_are_warnings_that_say_where_they_belong() {
+    let misplaced = ("maxNumBatchRequests", text(6, "10"));
+    let mut spec = with_transport(vec![misplaced]);
+    spec.push(("timeouts", map(7, vec![])));
+    let (bindings, found) = bind(V2, spec);
+    assert_eq!(bindings.functions.len(), 1);
+    assert_eq!(
+        found,
+        [
+            "module.yaml:6:1: warning: unknown field `maxNumBatchRequests`; it belongs directly into \
+             `spec` (it has no effect)",
+            "module.yaml:7:1: warning: unknown field `timeouts`; it belongs into `transport` (it has no \
+             effect)",
         ]
     );
 }
@@ -224,7 +244,7 @@ fn a_wrong_failure_policy_is_an_error_even_where_strays_are_warnings() {
     assert_eq!(
         found,
         [
-            "module.yaml:8:1: error: `failure.retry`: expected `attempts`, `total` or both, found a map"
+            "module.yaml:8:1: error: `failure.retry`: expected `attempts`, `total` or both, found an empty map"
         ]
     );
 }

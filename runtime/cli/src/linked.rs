@@ -4,5 +4,7 @@
 //! another such file.
 
 use dormouse_http as _;
+use dormouse_kafka as _;
+use dormouse_kinesis as _;
 use dormouse_playground as _;
 use dormouse_statefun as _;

@@ -1,7 +1,8 @@
 //! Which manifests an argument means: a file itself; a directory its `module.yaml`, else the one of
-//! each directory in it.
+//! each directory in it, as in StateFun's image.
 
 use std::fs;
+use std::io;
 use std::path::{Path, PathBuf};
 
 use crate::failure::Failure;
@@ -50,16 +51,37 @@ fn meant(argument: &Path) -> Result<Vec<PathBuf>, String> {
     if own.is_file() {
         return Ok(vec![own]);
     }
-    let entries = fs::read_dir(argument).map_err(|error| format!("{shown}: {error}"))?;
-    let mut found: Vec<PathBuf> = entries
-        .filter_map(|entry| Some(entry.ok()?.path().join(MANIFEST)))
-        .filter(|manifest| manifest.is_file())
-        .collect();
-    found.sort();
+    let entries = entries(argument).map_err(|error| format!("{shown}: {error}"))?;
+    let manifests = entries.into_iter().map(|entry| entry.join(MANIFEST));
+    let found: Vec<PathBuf> = manifests.filter(|manifest| manifest.is_file()).collect();
     if found.is_empty() {
-        return Err(format!("{shown}: holds no {MANIFEST}, nor does any directory in it"));
+        let hint = match jars(&[argument.to_owned()]).first() {
+            Some(_) => {
+                " (Java modules are not run in this process: serve their functions over HTTP)"
+            }
+            None => "",
+        };
+        return Err(format!("{shown}: holds no {MANIFEST}, nor does any directory in it{hint}"));
     }
     Ok(found)
+}
+
+/// What lies in a directory, sorted.
+fn entries(directory: &Path) -> io::Result<Vec<PathBuf>> {
+    let entries = fs::read_dir(directory)?.filter_map(|entry| Some(entry.ok()?.path()));
+    let mut entries: Vec<PathBuf> = entries.collect();
+    entries.sort();
+    Ok(entries)
+}
+
+/// Java modules that lie where StateFun's image has them: in a directory of a directory of modules.
+pub(crate) fn jars(arguments: &[PathBuf]) -> Vec<PathBuf> {
+    let of_modules =
+        arguments.iter().filter(|path| path.is_dir() && !path.join(MANIFEST).is_file());
+    let lists = of_modules.filter_map(|path| entries(path).ok());
+    let modules = lists.flatten().filter(|entry| entry.is_dir());
+    let files = modules.filter_map(|module| entries(&module).ok()).flatten();
+    files.filter(|file| file.extension().is_some_and(|extension| extension == "jar")).collect()
 }
 
 fn each_once(manifests: Vec<PathBuf>) -> Vec<PathBuf> {

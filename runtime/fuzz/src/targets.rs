@@ -73,6 +73,8 @@ fn protocol_response(input: &[u8]) {
 
 static LINKED: LazyLock<Linked> = LazyLock::new(|| {
     dormouse_http::link();
+    dormouse_kafka::link();
+    dormouse_kinesis::link();
     dormouse_playground::link();
     dormouse_statefun::link();
     linked().expect("the modules fit together")

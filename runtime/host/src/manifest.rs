@@ -1,11 +1,14 @@
 //! Manifest files: text → documents → components. Every file is read to its end before anything is
 //! reported, so that one run shows everything that is wrong.
 
+pub mod old_format;
+
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
+use dormouse_protocol::TypeName;
 use dormouse_sdk::manifest::{Diagnostics, Node, NodeValue, Span, list, nearest};
 use dormouse_sdk::module::Component;
 
@@ -31,7 +34,11 @@ pub fn read(files: &[PathBuf], diagnostics: &mut Diagnostics) -> Manifest {
     let mut components = Vec::new();
     for file in files {
         for document in documents(file, diagnostics) {
-            components.extend(component(&document, diagnostics));
+            if old_format::is_old_format(&document) {
+                components.extend(old_format::components(&document, diagnostics));
+            } else {
+                components.extend(component(&document, diagnostics));
+            }
         }
     }
     let first = files.first().map_or(Path::new("module.yaml"), |f| f);
@@ -95,15 +102,6 @@ fn component(document: &Node, diagnostics: &mut Diagnostics) -> Option<Component
         diagnostics.error(&document.span, message);
         return None;
     };
-    if document.get("kind").is_none() && document.get("version").is_some() {
-        diagnostics.error(
-            &document.span,
-            "this is StateFun's old single-document format (`version: \"3.0\"`), which is not \
-             supported; write each endpoint, ingress and egress as a document of its own with \
-             `kind` and `spec`, separated by `---`",
-        );
-        return None;
-    }
     let kind = kind_of(document, diagnostics);
     let tolerant = kind.is_some_and(|(_, kind)| kind.starts_with("io.statefun."));
     for (key, _) in entries {
@@ -115,7 +113,9 @@ fn component(document: &Node, diagnostics: &mut Diagnostics) -> Option<Component
         diagnostics.error(&document.span, message);
     }
     let (span, kind) = kind?;
-    Some(Component { kind: kind.to_owned(), span: span.clone(), spec: spec?.clone() })
+    // Names of kinds are read like all type names, so that a `/` at the end means nothing.
+    let kind = TypeName::parse(kind).map_or_else(|_| kind.to_owned(), |name| name.to_string());
+    Some(Component { kind, span: span.clone(), spec: spec?.clone() })
 }
 
 fn kind_of<'d>(document: &'d Node, diagnostics: &mut Diagnostics) -> Option<(&'d Span, &'d str)> {

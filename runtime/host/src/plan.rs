@@ -7,10 +7,11 @@ pub mod open;
 use std::collections::BTreeMap;
 
 use dormouse_protocol::TypeName;
-use dormouse_sdk::manifest::{self, Diagnostics, Span};
+use dormouse_sdk::manifest::routes::Target;
+use dormouse_sdk::manifest::{self, Diagnostics, Severity, Span};
 use dormouse_sdk::module::{
     Bindings, Component, EgressBinding, FailureBinding, FunctionBinding, FunctionTarget,
-    IngressBinding,
+    IngressBinding, Side, Unavailable,
 };
 
 use crate::manifest::Manifest;
@@ -23,6 +24,8 @@ pub struct Plan {
     pub functions: Functions,
     pub ingresses: Vec<IngressBinding>,
     pub egresses: Vec<EgressBinding>,
+    /// What this version cannot run: a plan that has any is good for checking only.
+    pub unavailable: Vec<Unavailable>,
 }
 
 /// Binds the components of `manifest` and adds the linked functions. What is wrong goes to
@@ -37,17 +40,52 @@ pub fn resolve(manifest: &Manifest, linked: &Linked, diagnostics: &mut Diagnosti
         functions: functions(bindings.functions, bindings.failures, linked, diagnostics),
         ingresses: bindings.ingresses,
         egresses: bindings.egresses,
+        unavailable: bindings.unavailable,
     };
-    let ingress_ids = plan.ingresses.iter().map(|i| (&i.id, &i.span));
-    report_duplicates("ingress", ingress_ids, diagnostics);
-    let egress_ids = plan.egresses.iter().map(|e| (&e.id, &e.span));
-    report_duplicates("egress", egress_ids, diagnostics);
+    let ingresses = plan.ingresses.iter().map(|i| (&i.id, &i.span));
+    let ingresses = ingresses.chain(plan.unavailable(Side::Ingress));
+    report_duplicates("ingress", ingresses, diagnostics);
+    let egresses = plan.egresses.iter().map(|e| (&e.id, &e.span));
+    let egresses = egresses.chain(plan.unavailable(Side::Egress));
+    report_duplicates("egress", egresses, diagnostics);
+    report_unserved(&bindings.targets, &plan.functions, diagnostics);
     if !diagnostics.has_errors() {
         report_absent(&plan, &manifest.start, diagnostics);
     }
     plan.ingresses.sort_by(|a, b| a.id.cmp(&b.id));
     plan.egresses.sort_by(|a, b| a.id.cmp(&b.id));
     plan
+}
+
+impl Plan {
+    /// How many ingresses or egresses the manifests name, also such as this version cannot run.
+    #[must_use]
+    pub fn count(&self, side: Side) -> usize {
+        let available = match side {
+            Side::Ingress => self.ingresses.len(),
+            Side::Egress => self.egresses.len(),
+        };
+        available + self.unavailable(side).count()
+    }
+
+    fn unavailable(&self, side: Side) -> impl Iterator<Item = (&TypeName, &Span)> {
+        let of_side = self.unavailable.iter().filter(move |found| found.side == side);
+        of_side.map(|found| (&found.id, &found.span))
+    }
+
+    /// Reports what this version cannot run: an error for whoever wants to run it.
+    pub fn report_unavailable(&self, severity: Severity, diagnostics: &mut Diagnostics) {
+        for Unavailable { span, kind, id, .. } in &self.unavailable {
+            let message = format!(
+                "`{kind}` is not available yet: `{id}` is written correctly, but this version of \
+                 Dormouse cannot run it; remove this document, or put a kind in its place that runs"
+            );
+            match severity {
+                Severity::Error => diagnostics.error(span, message),
+                Severity::Warning => diagnostics.warning(span, message),
+            }
+        }
+    }
 }
 
 fn bind(
@@ -132,9 +170,22 @@ fn report_duplicates<'p>(
     }
 }
 
+/// Targets are not checked by StateFun, which stops when the first record for one of them arrives.
+fn report_unserved(targets: &[Target], functions: &Functions, diagnostics: &mut Diagnostics) {
+    for Target { span, function } in targets {
+        if !functions.serves(&function.namespace, &function.name) {
+            let message = format!(
+                "nobody serves `{function}`: no endpoint has it in its `functions`, and no function of \
+                 that type is linked; correct the name, or add an endpoint"
+            );
+            diagnostics.warning(span, message);
+        }
+    }
+}
+
 /// StateFun refuses to start in these cases too; its words come first so that they can be found.
 fn report_absent(plan: &Plan, start: &Span, diagnostics: &mut Diagnostics) {
-    if plan.ingresses.is_empty() {
+    if plan.count(Side::Ingress) == 0 {
         diagnostics.error(
             start,
             "there are no ingress defined: nothing could send a message; add a document such as \

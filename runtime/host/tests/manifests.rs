@@ -14,10 +14,12 @@ use dormouse_protocol::{FailurePolicy, FunctionType, InvokeError, Then, TypeName
 use dormouse_sdk::egress::{Egress, EgressEntry};
 use dormouse_sdk::function::{Function, FunctionProvider};
 use dormouse_sdk::ingress::{Ingress, Lane, LocalFuture, OpenError};
+use dormouse_sdk::manifest::routes::Target;
 use dormouse_sdk::manifest::values::type_name;
-use dormouse_sdk::manifest::{Diagnostics, Fields};
+use dormouse_sdk::manifest::{Diagnostics, Fields, Severity};
 use dormouse_sdk::module::{
     Binder, Bindings, Component, EgressBinding, FunctionBinding, FunctionTarget, IngressBinding,
+    Side, Unavailable,
 };
 use dormouse_sdk::{Context, FunctionError, Message, register_binder};
 use expect_test::{Expect, expect};
@@ -85,6 +87,18 @@ register_binder!(Binder {
             id,
             egress: Arc::new(Named::default()),
         });
+    },
+});
+
+register_binder!(Binder {
+    kind: "test.v1/later",
+    summary: "an ingress that cannot be run",
+    bind: |component, bindings, diagnostics| {
+        let Some(id) = id_of(component, diagnostics) else { return };
+        let function = TypeName::parse("shop/till").unwrap();
+        bindings.targets.push(Target { span: component.spec.span.clone(), function });
+        let (span, kind, side) = (component.span.clone(), "test.v1/later", Side::Ingress);
+        bindings.unavailable.push(Unavailable { span, kind, side, id });
     },
 });
 
@@ -240,7 +254,7 @@ fn unknown_kinds_and_missing_fields_are_reported_together() {
         "kind: test.v1/ingres\nspec: {id: a/in}\n---\nspec: {}\n---\nkind: test.v1/egress\n---\n\
          kind: [a]\nspec: {}\n---\n- a\n---\njust text\n---\nkind: test.v1/egress\nspec: {ID: a/b}\n",
         expect![[r#"
-            module.yaml:1:7: error: unknown kind `test.v1/ingres`; did you mean `test.v1/ingress`? Kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
+            module.yaml:1:7: error: unknown kind `test.v1/ingres`; did you mean `test.v1/ingress`? Kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`, `test.v1/later`
             module.yaml:4:1: error: missing field `kind`: expected a kind such as `io.statefun.endpoints.v2/http`
             module.yaml:6:1: error: missing field `spec`: expected a map with the settings of this component
             module.yaml:8:7: error: kind: expected text such as `namespace/name`, found a list
@@ -299,7 +313,7 @@ fn malformed_yaml_is_one_error_and_what_stands_before_is_still_checked() {
     check(
         &format!("{INGRESS}---\nkind: nope\nspec: {{}}\n---\nkind: x\n  spec: [\n---\n{INGRESS}"),
         expect![[r#"
-            module.yaml:4:7: error: unknown kind `nope`; kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
+            module.yaml:4:7: error: unknown kind `nope`; kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`, `test.v1/later`
             module.yaml:8:7: error: malformed YAML: mapping values are not allowed in this context
         "#]],
     );
@@ -331,7 +345,7 @@ fn malformed_yaml_is_one_error_and_what_stands_before_is_still_checked() {
         "kind: !!binary aGk=\nspec: !mine {}\n",
         expect![[r#"
             module.yaml:1:7: error: the YAML tag `!!binary` has no meaning here
-            module.yaml:1:7: error: unknown kind `aGk=`; kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
+            module.yaml:1:7: error: unknown kind `aGk=`; kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`, `test.v1/later`
             module.yaml:2:7: error: the YAML tag `!mine` has no meaning here
         "#]],
     );
@@ -393,7 +407,8 @@ fn what_is_linked_is_found_in_order() {
             "dormouse.functions.v1/in-process",
             "io.statefun.test.v1/endpoint",
             "test.v1/egress",
-            "test.v1/ingress"
+            "test.v1/ingress",
+            "test.v1/later"
         ]
     );
 }
@@ -434,7 +449,7 @@ fn anchors_aliases_and_merge_keys_work() {
     check(
         "kind: a/b\nspec: {<<: [{}, text]}\n",
         expect![[r#"
-            module.yaml:1:7: error: unknown kind `a/b`; kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`
+            module.yaml:1:7: error: unknown kind `a/b`; kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`, `test.v1/later`
             module.yaml:2:17: error: `<<` merges maps: expected a map or a list of maps, found `text`
         "#]],
     );
@@ -479,13 +494,47 @@ fn small_files_cannot_become_large_trees() {
 }
 
 #[test]
-fn the_old_format_is_named() {
-    check(
-        "version: \"3.0\"\nmodule:\n  meta:\n    type: remote\n  spec: {}\n",
-        expect![[r#"
-        module.yaml:1:1: error: this is StateFun's old single-document format (`version: "3.0"`), which is not supported; write each endpoint, ingress and egress as a document of its own with `kind` and `spec`, separated by `---`
-    "#]],
-    );
+fn what_cannot_be_run_counts_for_checks_and_is_reported_to_whoever_wants_to_run_it() {
+    let later = "kind: test.v1/later\nspec: {id: a/in}\n";
+    let (plan, findings) = plan_of(later.as_bytes(), &["shop/till"]);
+    assert_eq!(findings, "");
+    assert_eq!((plan.count(Side::Ingress), plan.count(Side::Egress)), (1, 0));
+    let mut diagnostics = Diagnostics::default();
+    plan.report_unavailable(Severity::Warning, &mut diagnostics);
+    assert!(!diagnostics.has_errors() && diagnostics.found.len() == 1);
+    plan.report_unavailable(Severity::Error, &mut diagnostics);
+    assert!(diagnostics.has_errors());
+    check(&format!("{INGRESS}---\n{later}"), expect![[r#"
+        module.yaml:4:7: error: ingress id `a/in` is already taken at module.yaml:1:7; give one of the two another id
+        module.yaml:5:7: warning: nobody serves `shop/till`: no endpoint has it in its `functions`, and no function of that type is linked; correct the name, or add an endpoint
+    "#]]);
+}
+
+/// Also beside documents of today's format, and with what has nothing in it behind it.
+#[test]
+fn the_old_format_is_read_as_components_of_today() {
+    let text = "version: \"3.0\"
+module:
+  meta: {type: remote}
+  spec:
+    endpoints:
+      - endpoint:
+          meta: {kind: io.statefun.test.v1/endpoint}
+          spec: {functions: shop/*, url: http://shop}
+    ingresses:
+      - ingress:
+          meta: {type: test.v1/ingress, id: a/in}
+          spec: {}
+---
+kind: test.v1/egress
+spec: {id: a/out}
+---
+";
+    let (plan, findings) = plan_of(text.as_bytes(), &[]);
+    assert_eq!(findings, "");
+    assert_eq!(plan.ingresses[0].id.to_string(), "a/in");
+    assert_eq!(plan.egresses[0].id.to_string(), "a/out");
+    assert_eq!(plan.functions.served()[0].served_at, "http://shop");
 }
 
 #[test]

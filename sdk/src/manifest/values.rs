@@ -1,5 +1,6 @@
-//! Readers of single values: text, numbers, durations, sizes, type names. Binders call them with the
-//! field's name; each reports at the value's own position what was expected and what stands there.
+//! Readers of single values: text, numbers, durations, sizes, type names, one of several words. Binders
+//! call them with the field's name; each reports at the value's own position what was expected and what
+//! stands there.
 
 use std::fmt::Display;
 use std::ops::RangeInclusive;
@@ -86,6 +87,23 @@ pub fn type_name(node: &Node, field: &str, diagnostics: &mut Diagnostics) -> Opt
     found
 }
 
+/// One of several words, in any case, each with what it means.
+pub fn choice<T: Clone>(
+    node: &Node,
+    field: &str,
+    known: &[(&str, T)],
+    diagnostics: &mut Diagnostics,
+) -> Option<T> {
+    let text = node.as_text().map(str::trim);
+    let found = known.iter().find(|(word, _)| text.is_some_and(|t| t.eq_ignore_ascii_case(word)));
+    if found.is_none() {
+        let words: Vec<&str> = known.iter().map(|(word, _)| *word).collect();
+        let one_of = if words.len() == 1 { "" } else { "one of " };
+        mismatch(node, field, format!("{one_of}{}", super::list(&words)), diagnostics);
+    }
+    found.map(|(_, meaning)| meaning.clone())
+}
+
 /// A list.
 pub fn list<'n>(node: &'n Node, field: &str, diagnostics: &mut Diagnostics) -> Option<&'n [Node]> {
     let found = node.as_list();
@@ -98,7 +116,11 @@ pub fn list<'n>(node: &'n Node, field: &str, diagnostics: &mut Diagnostics) -> O
 /// Reports that `node` is not what the field wants.
 pub fn mismatch(node: &Node, field: &str, expected: impl Display, diagnostics: &mut Diagnostics) {
     let found = node.describe();
-    diagnostics.error(&node.span, format!("`{field}`: expected {expected}, found {found}"));
+    let hint = match node.as_text() {
+        Some(text) if text.contains("${") => " (placeholders are not replaced: write the value)",
+        _ => "",
+    };
+    diagnostics.error(&node.span, format!("`{field}`: expected {expected}, found {found}{hint}"));
 }
 
 /// Digits and a unit, with blanks around and between, in any case: days to nanoseconds; no unit means
@@ -227,6 +249,15 @@ mod tests {
         assert!(
             complaint(|d| list(&scalar("a"), "topics", d).map(drop)).contains("a list, found `a`")
         );
+        assert_eq!(
+            complaint(|d| choice(&scalar("late"), "type", &[("latest", 1), ("date", 2)], d)),
+            "module.yaml:7:9: error: `type`: expected one of `latest`, `date`, found `late`"
+        );
+        assert_eq!(
+            complaint(|d| integer(&scalar("${PORT}"), "port", 0..=65_535, d)),
+            "module.yaml:7:9: error: `port`: expected a whole number from 0 to 65535, found \
+             `${PORT}` (placeholders are not replaced: write the value)"
+        );
     }
 
     #[test]
@@ -234,6 +265,7 @@ mod tests {
         let mut d = Diagnostics::default();
         assert_eq!(integer(&scalar("-1"), "n", i64::MIN..=10, &mut d), Some(-1));
         assert_eq!(boolean(&scalar("true"), "on", &mut d), Some(true));
+        assert_eq!(choice(&scalar("LATEST"), "type", &[("latest", 1)], &mut d), Some(1));
         assert_eq!(
             type_name(&scalar("a/b"), "id", &mut d).map(|t| t.to_string()),
             Some("a/b".to_owned())

@@ -26,6 +26,8 @@ const HOST: &str = "dormouse-host";
 const LISTENER: &str = "dormouse-listener";
 const TESTKIT: &str = "dormouse-testkit";
 const STATEFUN: &str = "dormouse-statefun";
+const KAFKA: &str = "dormouse-kafka";
+const KINESIS: &str = "dormouse-kinesis";
 const PLAYGROUND: &str = "dormouse-playground";
 const HTTP: &str = "dormouse-http";
 const DORMOUSE: &str = "dormouse";
@@ -41,12 +43,14 @@ const LAYERS: &[Layer] = &[
     layer(LISTENER, "modules/listener", &[SDK, PROTOCOL], &[TESTKIT]),
     layer(TESTKIT, "modules/testkit", &[SDK, PROTOCOL], &[]),
     layer(STATEFUN, "modules/statefun", &[SDK, PROTOCOL], &[SERVE, TESTKIT]),
+    layer(KAFKA, "modules/kafka", &[SDK, PROTOCOL], &[TESTKIT]),
+    layer(KINESIS, "modules/kinesis", &[SDK, PROTOCOL], &[TESTKIT]),
     layer(PLAYGROUND, "modules/playground", &[LISTENER, SDK, PROTOCOL], &[TESTKIT]),
     layer(HTTP, "modules/http", &[LISTENER, SDK, PROTOCOL], &[TESTKIT]),
     layer(
         DORMOUSE,
         "runtime/cli",
-        &[HOST, STATEFUN, PLAYGROUND, HTTP, SDK],
+        &[HOST, STATEFUN, PLAYGROUND, HTTP, KAFKA, KINESIS, SDK],
         &[SERVE, PROTOCOL, STORE],
     ),
     layer("dormouse-sim", "runtime/sim", &[ENGINE, PROTOCOL], &[]),
@@ -59,7 +63,7 @@ const LAYERS: &[Layer] = &[
     layer(
         "dormouse-fuzz",
         "runtime/fuzz",
-        &[PROTOCOL, SDK, ENGINE, STORE, HOST, LISTENER, STATEFUN, PLAYGROUND, HTTP],
+        &[PROTOCOL, SDK, ENGINE, STORE, HOST, LISTENER, STATEFUN, PLAYGROUND, HTTP, KAFKA, KINESIS],
         &[],
     ),
     layer(INTEROP, "runtime/interop", &[SDK, SERVE, DORMOUSE], &[]),

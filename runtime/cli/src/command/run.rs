@@ -15,6 +15,7 @@ use dormouse_host::plan::open::Opened;
 use dormouse_host::runtime::Running;
 use dormouse_host::settings::Settings;
 use dormouse_host::{runtime, store};
+use dormouse_sdk::manifest::Severity;
 use tokio::runtime::{Builder, Runtime};
 use tokio::sync::oneshot;
 use tokio::task::spawn_blocking;
@@ -35,7 +36,7 @@ use crate::report;
 pub(crate) fn run(arguments: &RunArguments) -> Result<(), Failure> {
     let manifests = manifests(&arguments.paths)?;
     become_if_needed(&arguments.paths)?;
-    let plan = plan(&manifests, false)?;
+    let plan = plan(&arguments.paths, &manifests, Severity::Error, false)?;
     let first = manifests.first().map_or(Path::new(""), |first| first);
     let settings = settings(arguments, first)?;
     logging::start(&settings.log)?;

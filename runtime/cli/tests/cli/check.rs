@@ -38,7 +38,7 @@ spec: [not, a, map]
 ",
     );
     expect![[r#"
-        module.yaml:1:7: error: unknown kind `dormouse.http.v1/ingres`; did you mean `dormouse.http.v1/ingress`? Kinds are `dormouse.functions.v1/in-process`, `dormouse.http.v1/ingress`, `io.statefun.endpoints.v1/http`, `io.statefun.endpoints.v2/http`, `io.statefun.playground.v1/egress`, `io.statefun.playground.v1/ingress`
+        module.yaml:1:7: error: unknown kind `dormouse.http.v1/ingres`; did you mean `dormouse.http.v1/ingress`? Kinds are `dormouse.functions.v1/in-process`, `dormouse.http.v1/ingress`, `io.statefun.endpoints.v1/http`, `io.statefun.endpoints.v2/http`, `io.statefun.kafka.v1/egress`, `io.statefun.kafka.v1/ingress`, `io.statefun.kinesis.v1/egress`, `io.statefun.kinesis.v1/ingress`, `io.statefun.playground.v1/egress`, `io.statefun.playground.v1/ingress`
         module.yaml:7:3: error: missing field `functions`: expected `<namespace>/<name>` or `<namespace>/*`
         module.yaml:7:3: warning: unknown field `function`; did you mean `functions`? (it has no effect)
         module.yaml:14:24: error: `maxNumBatchRequests`: expected a whole number, found `many`
@@ -58,8 +58,8 @@ fn findings_of_all_files_are_sorted_by_file_and_line() {
     sandbox.write("late.yaml", "spec: {}\n");
     expect![[r#"
         app/a/module.yaml:2:1: error: malformed YAML: while parsing a node, did not find expected node content
-        app/b/module.yaml:1:7: error: unknown kind `x`; kinds are `dormouse.functions.v1/in-process`, `dormouse.http.v1/ingress`, `io.statefun.endpoints.v1/http`, `io.statefun.endpoints.v2/http`, `io.statefun.playground.v1/egress`, `io.statefun.playground.v1/ingress`
-        app/b/module.yaml:4:7: error: unknown kind `y`; kinds are `dormouse.functions.v1/in-process`, `dormouse.http.v1/ingress`, `io.statefun.endpoints.v1/http`, `io.statefun.endpoints.v2/http`, `io.statefun.playground.v1/egress`, `io.statefun.playground.v1/ingress`
+        app/b/module.yaml:1:7: error: unknown kind `x`; kinds are `dormouse.functions.v1/in-process`, `dormouse.http.v1/ingress`, `io.statefun.endpoints.v1/http`, `io.statefun.endpoints.v2/http`, `io.statefun.kafka.v1/egress`, `io.statefun.kafka.v1/ingress`, `io.statefun.kinesis.v1/egress`, `io.statefun.kinesis.v1/ingress`, `io.statefun.playground.v1/egress`, `io.statefun.playground.v1/ingress`
+        app/b/module.yaml:4:7: error: unknown kind `y`; kinds are `dormouse.functions.v1/in-process`, `dormouse.http.v1/ingress`, `io.statefun.endpoints.v1/http`, `io.statefun.endpoints.v2/http`, `io.statefun.kafka.v1/egress`, `io.statefun.kafka.v1/ingress`, `io.statefun.kinesis.v1/egress`, `io.statefun.kinesis.v1/ingress`, `io.statefun.playground.v1/egress`, `io.statefun.playground.v1/ingress`
         late.yaml:1:1: error: missing field `kind`: expected a kind such as `io.statefun.endpoints.v2/http`
         4 errors
         exit 2
@@ -107,7 +107,7 @@ fn an_empty_application_is_told_what_it_lacks() {
 fn the_shipped_binary_knows_exactly_these_kinds() {
     let output = Sandbox::with("kind: x\nspec: {}\n").run(&["check"]);
     expect![[r#"
-        module.yaml:1:7: error: unknown kind `x`; kinds are `dormouse.functions.v1/in-process`, `dormouse.http.v1/ingress`, `io.statefun.endpoints.v1/http`, `io.statefun.endpoints.v2/http`, `io.statefun.playground.v1/egress`, `io.statefun.playground.v1/ingress`
+        module.yaml:1:7: error: unknown kind `x`; kinds are `dormouse.functions.v1/in-process`, `dormouse.http.v1/ingress`, `io.statefun.endpoints.v1/http`, `io.statefun.endpoints.v2/http`, `io.statefun.kafka.v1/egress`, `io.statefun.kafka.v1/ingress`, `io.statefun.kinesis.v1/egress`, `io.statefun.kinesis.v1/ingress`, `io.statefun.playground.v1/egress`, `io.statefun.playground.v1/ingress`
         1 error
         exit 2
     "#]].assert_eq(&output);

@@ -10,3 +10,4 @@ mod new;
 mod run;
 mod sandbox;
 mod signals;
+mod statefun;
