@@ -504,10 +504,13 @@ fn what_cannot_be_run_counts_for_checks_and_is_reported_to_whoever_wants_to_run_
     assert!(!diagnostics.has_errors() && diagnostics.found.len() == 1);
     plan.report_unavailable(Severity::Error, &mut diagnostics);
     assert!(diagnostics.has_errors());
-    check(&format!("{INGRESS}---\n{later}"), expect![[r#"
+    check(
+        &format!("{INGRESS}---\n{later}"),
+        expect![[r#"
         module.yaml:4:7: error: ingress id `a/in` is already taken at module.yaml:1:7; give one of the two another id
         module.yaml:5:7: warning: nobody serves `shop/till`: no endpoint has it in its `functions`, and no function of that type is linked; correct the name, or add an endpoint
-    "#]]);
+    "#]],
+    );
 }
 
 /// Also beside documents of today's format, and with what has nothing in it behind it.
