@@ -2,14 +2,13 @@
 //! has a status of 200 to 299, exactly the content type `application/octet-stream`, and a body.
 
 use std::fmt::Write as _;
-use std::io::Read as _;
 use std::time::{Duration, SystemTime};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use compact_str::CompactString;
-use flate2::read::{DeflateDecoder, GzDecoder, ZlibDecoder};
 
 use crate::attempts::{Failure, FailureKind};
+use crate::decompress::decompress;
 use crate::transport::Retries;
 
 /// Longest head of an answer, in bytes.
@@ -20,6 +19,8 @@ const HEADERS_MAX: usize = 64;
 const CHUNK_LINE_BYTES_MAX: usize = 4 * 1024;
 /// How much of an answer's text an error quotes, in bytes.
 const QUOTED_BYTES_MAX: usize = 200;
+/// Longest text of an error that is unpacked for its beginning, in bytes.
+const UNPACKED_ERROR_BYTES_MAX: usize = 64 * 1024;
 
 pub(crate) const OCTET_STREAM: &str = "application/octet-stream";
 
@@ -30,10 +31,13 @@ pub struct Head {
     pub framing: Framing,
     /// The connection may be used again.
     pub keep_alive: bool,
+    /// What the `connection` field says of it.
+    connection: Option<bool>,
     content_type: Option<CompactString>,
     content_encoding: Option<CompactString>,
     retry_after: Option<Duration>,
-    /// `location`, or the header named `status` by which some servers mean an error.
+    location: Option<String>,
+    /// The header named `status`, by which some servers mean an error.
     hint: Option<String>,
 }
 
@@ -55,51 +59,23 @@ pub fn parse_head(input: &[u8]) -> Result<Option<(Head, usize)>, String> {
             Err(format!("the head of the answer is longer than {HEAD_BYTES_MAX} bytes"))
         }
         Ok(httparse::Status::Partial) => Ok(None),
+        // A record of TLS, with an alert.
+        Err(_) if input.starts_with(&[0x15, 3]) => {
+            Err("expected an HTTP answer, got one in TLS; write `https://`".to_owned())
+        }
+        // Any frame of HTTP/2 begins with three bytes of length; its settings come first.
+        Err(_) if matches!(input, [0, _, _, 4, ..]) => {
+            Err("expected an HTTP answer, got HTTP/2; say `http_version: 2` in the `transport`"
+                .to_owned())
+        }
         Err(error) => Err(format!("expected an HTTP answer, got {} ({error})", quote(input))),
     }
 }
 
 fn head(response: &httparse::Response<'_, '_>) -> Result<Head, String> {
-    let mut head = Head {
-        status: response.code.unwrap_or(0),
-        framing: Framing::UntilClose,
-        keep_alive: response.version == Some(1),
-        content_type: None,
-        content_encoding: None,
-        retry_after: None,
-        hint: None,
-    };
-    let (mut length, mut chunked) = (None, false);
-    for header in response.headers.iter() {
-        let name = header.name;
-        let value = String::from_utf8_lossy(header.value);
-        let value = value.trim();
-        if name.eq_ignore_ascii_case("content-length") {
-            let parsed = value.parse::<usize>().ok();
-            if parsed.is_none() || length.is_some_and(|earlier| Some(earlier) != parsed) {
-                return Err(format!("the answer has a bad content-length `{value}`"));
-            }
-            length = parsed;
-        } else if name.eq_ignore_ascii_case("transfer-encoding") {
-            chunked = value.to_ascii_lowercase().ends_with("chunked");
-        } else if name.eq_ignore_ascii_case("connection") {
-            head.keep_alive = keeps_alive(value, head.keep_alive);
-        } else if name.eq_ignore_ascii_case("content-type") {
-            head.content_type = Some(value.into());
-        } else if name.eq_ignore_ascii_case("content-encoding") {
-            head.content_encoding = Some(value.to_ascii_lowercase().into());
-        } else if name.eq_ignore_ascii_case("retry-after") {
-            head.retry_after = retry_after(value, SystemTime::now());
-        } else if name.eq_ignore_ascii_case("location") || name.eq_ignore_ascii_case("status") {
-            head.hint = Some(format!("{}: {value}", name.to_ascii_lowercase()));
-        }
-    }
-    head.framing = match (head.status, chunked, length) {
-        (100..=199 | 204 | 304, _, _) => Framing::Length(0),
-        (_, true, _) => Framing::Chunked,
-        (_, false, Some(length)) => Framing::Length(length),
-        (_, false, None) => Framing::UntilClose,
-    };
+    let fields = response.headers.iter().map(|header| (header.name, header.value));
+    let mut head = Head::read(response.code.unwrap_or(0), fields)?;
+    head.keep_alive = head.connection.unwrap_or(response.version == Some(1));
     Ok(head)
 }
 
@@ -111,17 +87,83 @@ fn retry_after(value: &str, now: SystemTime) -> Option<Duration> {
     httpdate::parse_http_date(value).ok()?.duration_since(now).ok()
 }
 
-fn keeps_alive(connection: &str, default: bool) -> bool {
+/// What a `connection` field says about the connection's future.
+fn keeps_alive(connection: &str) -> Option<bool> {
     let has =
         |token: &str| connection.split(',').any(|part| part.trim().eq_ignore_ascii_case(token));
-    !has("close") && (default || has("keep-alive"))
+    if has("close") { Some(false) } else { has("keep-alive").then_some(true) }
 }
 
 impl Head {
+    /// A head of these fields; names in any case.
+    pub(crate) fn read<'f>(
+        status: u16,
+        fields: impl Iterator<Item = (&'f str, &'f [u8])>,
+    ) -> Result<Self, String> {
+        let mut head = Self {
+            status,
+            framing: Framing::UntilClose,
+            keep_alive: true,
+            connection: None,
+            content_type: None,
+            content_encoding: None,
+            retry_after: None,
+            location: None,
+            hint: None,
+        };
+        let (mut length, mut chunked) = (None, false);
+        for (name, value) in fields {
+            let value = String::from_utf8_lossy(value);
+            let value = value.trim();
+            let is = |other: &str| name.eq_ignore_ascii_case(other);
+            if is("content-length") {
+                let parsed = value.parse::<usize>().ok();
+                if parsed.is_none() || length.is_some_and(|earlier| Some(earlier) != parsed) {
+                    return Err(format!("the answer has a bad content-length `{value}`"));
+                }
+                length = parsed;
+            } else if is("transfer-encoding") {
+                chunked = value.to_ascii_lowercase().ends_with("chunked");
+            } else {
+                head.take_field(is, value);
+            }
+        }
+        head.framing = match (status, chunked, length) {
+            (100..=199 | 204 | 304, _, _) => Framing::Length(0),
+            (_, true, _) => Framing::Chunked,
+            (_, false, Some(length)) => Framing::Length(length),
+            (_, false, None) => Framing::UntilClose,
+        };
+        Ok(head)
+    }
+
+    fn take_field(&mut self, is: impl Fn(&str) -> bool, value: &str) {
+        if is("connection") {
+            self.connection = keeps_alive(value).or(self.connection);
+        } else if is("content-type") {
+            self.content_type = Some(value.into());
+        } else if is("content-encoding") {
+            self.content_encoding = Some(value.to_ascii_lowercase().into());
+        } else if is("retry-after") {
+            self.retry_after = retry_after(value, SystemTime::now());
+        } else if is("location") {
+            self.location = Some(value.to_owned());
+        } else if is("status") {
+            self.hint = Some(format!("status: {value}"));
+        }
+    }
+
+    /// Where to send the same request instead. Redirects that would make a GET of it lead nowhere:
+    /// a function that is asked without its messages may well answer that it has nothing to say.
+    #[must_use]
+    pub fn redirect(&self) -> Option<&str> {
+        self.location.as_deref().filter(|_| matches!(self.status, 307 | 308))
+    }
+
     /// The body of a good answer, decompressed; else what was expected and what came.
     pub fn judge(self, body: Bytes, retries: Retries, bytes_max: usize) -> Result<Bytes, Failure> {
         if !(200..300).contains(&self.status) {
-            return Err(self.bad_status(&body));
+            return Err(self.bad_status(&body, retries));
         }
         let content_type = self.content_type.as_deref();
         let good = match (retries, content_type) {
@@ -141,7 +183,7 @@ impl Head {
         }
     }
 
-    fn bad_status(&self, body: &[u8]) -> Failure {
+    fn bad_status(&self, body: &[u8], retries: Retries) -> Failure {
         let mut text = format!("expected a status from 200 to 299, got {}", self.status);
         let known = match self.status {
             400 => " Bad Request",
@@ -156,12 +198,25 @@ impl Head {
             _ => "",
         };
         text.push_str(known);
-        if (300..400).contains(&self.status) {
-            text.push_str(" (redirects are not followed: name the final URL in the manifest)");
-        }
         if let Some(hint) = &self.hint {
             let _ = write!(text, ", {hint}");
         }
+        if let Some(location) = &self.location {
+            let why = match retries {
+                Retries::Async => "the async transport follows no redirects",
+                Retries::OkHttp => "only 307 and 308 keep a request what it is",
+            };
+            let location = quote(location.as_bytes());
+            let _ = write!(
+                text,
+                ", a redirect to {location} ({why}: name the final URL in the manifest)"
+            );
+        }
+        let plain = self
+            .content_encoding
+            .as_deref()
+            .and_then(|encoding| decompress(encoding, body, UNPACKED_ERROR_BYTES_MAX).ok());
+        let body = plain.as_deref().unwrap_or(body);
         if !body.is_empty() {
             let _ = write!(text, ", {}", quote(body));
         }
@@ -177,41 +232,11 @@ impl Head {
             None => "none".to_owned(),
         };
         let mut text = format!("expected the content type `{OCTET_STREAM}`, got {found}");
-        match &self.hint {
-            Some(hint) if hint.starts_with("status:") => {
-                let _ = write!(text, ", with the header `{hint}`: the function failed");
-            }
-            _ => {}
+        if let Some(hint) = &self.hint {
+            let _ = write!(text, ", with the header `{hint}`: the function failed");
         }
         Failure::new(FailureKind::Answer, text)
     }
-}
-
-fn decompress(encoding: &str, body: &[u8], bytes_max: usize) -> Result<Bytes, String> {
-    let mut plain = Vec::new();
-    let limit = bytes_max as u64 + 1;
-    let read = match encoding {
-        "gzip" | "x-gzip" => GzDecoder::new(body).take(limit).read_to_end(&mut plain),
-        // Named deflate, meant is zlib; some servers take the name at its word.
-        "deflate" if is_zlib(body) => ZlibDecoder::new(body).take(limit).read_to_end(&mut plain),
-        "deflate" => DeflateDecoder::new(body).take(limit).read_to_end(&mut plain),
-        _ => {
-            return Err(format!(
-                "expected an answer in gzip or deflate, got content-encoding `{encoding}`"
-            ));
-        }
-    };
-    match read {
-        Err(error) => Err(format!("the answer is no valid {encoding}: {error}")),
-        Ok(_) if plain.len() > bytes_max => Err(format!(
-            "the unpacked answer is longer than {bytes_max} bytes (`payload_max_bytes`)"
-        )),
-        Ok(_) => Ok(plain.into()),
-    }
-}
-
-fn is_zlib(body: &[u8]) -> bool {
-    matches!(body, [cmf, flags, ..] if cmf & 0x0f == 8 && (u16::from(*cmf) << 8 | u16::from(*flags)) % 31 == 0)
 }
 
 /// The beginning of what came, in a form that is safe on a terminal.

@@ -41,6 +41,8 @@ pub enum FailureKind {
     Status(u16),
     /// A status within, but no usable answer.
     Answer,
+    /// Our own side cannot call, as when a file is missing. Another attempt would find the same.
+    Settings,
     /// A well-formed answer that asks for something impossible. Another attempt would get it again.
     Effects,
 }
@@ -68,8 +70,10 @@ pub fn next(transport: &Transport, failure: &Failure, retry: u32, elapsed: Durat
     let doubled = |first: Duration, times: u32| first.saturating_mul(1_u32 << times.min(31));
     let (tried_again, delay) = match transport.retries {
         Retries::Async => (
-            !matches!(failure.kind, FailureKind::Timeout | FailureKind::Effects)
-                && left > ASYNC_REMAINDER,
+            !matches!(
+                failure.kind,
+                FailureKind::Timeout | FailureKind::Settings | FailureKind::Effects
+            ) && left > ASYNC_REMAINDER,
             doubled(ASYNC_BACKOFF, retry),
         ),
         Retries::OkHttp => (
@@ -78,7 +82,7 @@ pub fn next(transport: &Transport, failure: &Failure, retry: u32, elapsed: Durat
                 FailureKind::Status(status) => {
                     matches!(status, 408 | 409 | 420 | 429 | 499) || status >= 500
                 }
-                FailureKind::Answer | FailureKind::Effects => false,
+                FailureKind::Answer | FailureKind::Settings | FailureKind::Effects => false,
             } && !left.is_zero(),
             doubled(OKHTTP_BACKOFF, retry - 1).min(left),
         ),
@@ -106,21 +110,24 @@ pub async fn call(
     let started = Instant::now();
     let mut failed: u32 = 0;
     let mut fresh = false;
+    let mut earlier = String::new();
     loop {
-        let limit = attempt_limit(&remote.transport, started.elapsed());
-        let failure = match timeout(limit, remote.attempt(body, specs, fresh)).await {
+        let limit = attempt_limit(&remote.endpoint.transport, started.elapsed());
+        let mut failure = match timeout(limit, remote.attempt(body, specs, fresh)).await {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(failure)) => failure,
-            Err(_) => Failure::new(
-                FailureKind::Timeout,
-                format!("expected an answer within {limit:?} (`call`), got none"),
-            ),
+            Err(_) => out_of_time(limit, &earlier),
         };
+        if fresh && failure.kind == FailureKind::Stale {
+            // It was tried at once already; with HTTP/2, the new connection may serve others.
+            failure.kind = FailureKind::Connection;
+        }
         failed = failed.saturating_add(1);
-        match next(&remote.transport, &failure, failed, started.elapsed()) {
+        match next(&remote.endpoint.transport, &failure, failed, started.elapsed()) {
             Next::AtOnce => fresh = true,
             Next::After(delay) => {
                 fresh = false;
+                earlier = failure.text;
                 tokio::time::sleep(delay).await;
             }
             Next::GiveUp => {
@@ -131,6 +138,15 @@ pub async fn call(
             }
         }
     }
+}
+
+/// The last attempt may have had little time; what the ones before it met says more.
+fn out_of_time(limit: Duration, earlier: &str) -> Failure {
+    let mut text = format!("expected an answer within {limit:.1?} (`call`), got none");
+    if !earlier.is_empty() {
+        text = format!("{earlier}; then {text}");
+    }
+    Failure::new(FailureKind::Timeout, text)
 }
 
 fn attempt_limit(transport: &Transport, elapsed: Duration) -> Duration {
@@ -150,7 +166,7 @@ fn describe(
     attempts: u32,
     elapsed: Duration,
 ) -> String {
-    let url = &remote.url.text;
+    let url = &remote.site.url.text;
     let text = &failure.text;
     let times = match attempts {
         1 => "1 attempt".to_owned(),
@@ -181,7 +197,7 @@ mod tests {
         for kind in [FailureKind::Connection, FailureKind::Answer] {
             assert_eq!(next(&transport, &failure(kind), 1, ms(0)), Next::After(ms(4)));
         }
-        for kind in [FailureKind::Timeout, FailureKind::Effects] {
+        for kind in [FailureKind::Timeout, FailureKind::Settings, FailureKind::Effects] {
             assert_eq!(next(&transport, &failure(kind), 1, ms(0)), Next::GiveUp);
         }
         let stale = failure(FailureKind::Stale);

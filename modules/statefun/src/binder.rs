@@ -7,7 +7,7 @@ use dormouse_sdk::manifest::{Diagnostics, Fields, Node, failure, values};
 use dormouse_sdk::module::{Binder, Bindings, Component, FunctionBinding, FunctionTarget};
 
 use crate::function::EndpointProvider;
-use crate::transport::{Transport, read_okhttp};
+use crate::transport::{Retries, Transport, read_okhttp};
 use crate::url::UrlTemplate;
 
 pub const KIND_V1: &str = "io.statefun.endpoints.v1/http";
@@ -71,6 +71,9 @@ fn bind(
             values::integer(node, "maxNumBatchRequests", range, diagnostics)
         });
     let transport = read_transport(&mut fields, strict, diagnostics);
+    if let (Some(template), Some(transport)) = (&template, &transport) {
+        say_without_effect(template, transport, component, diagnostics);
+    }
     let call = transport.as_ref().map_or(Transport::default().call, |transport| transport.call);
     let failure = match fields.optional("failure") {
         None => Some(FailurePolicy::default()),
@@ -89,6 +92,26 @@ fn bind(
         provider: Arc::new(EndpointProvider::new(template, transport)),
         failure,
     });
+}
+
+/// Settings of TLS are of no use to an endpoint that does not speak it, and easily mean that it should.
+fn say_without_effect(
+    template: &UrlTemplate,
+    transport: &Transport,
+    component: &Component,
+    diagnostics: &mut Diagnostics,
+) {
+    if template.is_tls() || transport.retries == Retries::OkHttp {
+        return;
+    }
+    let Some(node) = component.spec.get("transport").and_then(|node| node.get("trust_cacerts"))
+    else {
+        return;
+    };
+    diagnostics.warning(
+        &node.span,
+        "`trust_cacerts` has no effect: `urlPathTemplate` does not begin with `https://`",
+    );
 }
 
 fn read_target(node: &Node, diagnostics: &mut Diagnostics) -> Option<FunctionTarget> {

@@ -11,11 +11,12 @@ use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use tokio::io::{AsyncReadExt as _, AsyncWrite as _};
-use tokio::net::TcpStream;
 use tokio::time::{Instant, timeout};
 
 use crate::answer::{Chunks, Framing, Head, parse_head, too_long};
 use crate::attempts::{Failure, FailureKind};
+use crate::stream::Stream;
+use crate::tls;
 use crate::transport::Transport;
 
 /// First size of the buffer for answers; most fit.
@@ -27,12 +28,12 @@ const COPIED_BYTES_MAX: usize = 8 * 1024;
 /// How far the buffer grows ahead of what has come.
 const READ_AHEAD_BYTES_MAX: usize = 1024 * 1024;
 /// How much of the body of an error is read for the message.
-const ERROR_BODY_BYTES_MAX: usize = 16 * 1024;
+pub(crate) const ERROR_BODY_BYTES_MAX: usize = 16 * 1024;
 
 /// A connection; between exchanges it is polled by nobody.
 #[derive(Debug)]
 pub struct Connection {
-    stream: TcpStream,
+    stream: Stream,
     input: BytesMut,
     /// Not to be used again after this.
     expires: Option<Instant>,
@@ -59,18 +60,16 @@ pub struct Answer {
 
 impl Connection {
     #[must_use]
-    pub fn new(stream: TcpStream, expires: Option<Instant>) -> Self {
+    pub fn new(stream: Stream, expires: Option<Instant>) -> Self {
         Self { stream, input: BytesMut::new(), expires, idle_since: Instant::now(), used: false }
     }
 
     /// Whether an idle connection can be used: young enough, and neither closed nor spoken to.
     #[must_use]
-    pub fn is_usable(&self, now: Instant, idle_max: Option<Duration>) -> bool {
+    pub fn is_usable(&mut self, now: Instant, idle_max: Option<Duration>) -> bool {
         let young = self.expires.is_none_or(|expires| now < expires)
             && idle_max.is_none_or(|max| now.duration_since(self.idle_since) < max);
-        // Makes no system call unless the socket has become readable.
-        let probe = self.stream.try_read(&mut [0]);
-        young && probe.is_err_and(|error| error.kind() == io::ErrorKind::WouldBlock)
+        young && self.stream.is_silent()
     }
 
     /// Marks the end of an exchange.
@@ -202,7 +201,7 @@ impl Connection {
             match step {
                 Ok(Step::Wrote) => {}
                 Ok(Step::Read(read)) => return Ok(read == 0),
-                Err(error) => return Err(self.broken(&error.to_string(), outgoing)),
+                Err(error) => return Err(self.broken(&tls::describe(&error), outgoing)),
             }
         }
     }

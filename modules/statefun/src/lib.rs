@@ -2,15 +2,21 @@
 //! `io.statefun.endpoints.v1/http` of StateFun, linked into a binary by naming this crate.
 //!
 //! Read in the order of a call: [`binder`] (the manifest) → [`transport`], [`url`] (what it says) →
-//! [`function`] (an invocation) → [`attempts`] (retries) → [`pool`] → [`connection`] (one exchange)
-//! → [`answer`] (what counts as a good one).
+//! [`function`] (an invocation) → [`attempts`] (retries) → [`endpoint`] → [`pool`] → [`stream`],
+//! [`tls`] (what connections are made of) → [`connection`] or [`http2`] (an exchange) → [`answer`]
+//! (what counts as a good one).
 
 pub mod answer;
 pub mod attempts;
 pub mod binder;
 pub mod connection;
+mod decompress;
+pub mod endpoint;
 pub mod function;
+pub mod http2;
 pub mod pool;
+pub mod stream;
+pub mod tls;
 pub mod transport;
 pub mod url;
 

@@ -4,6 +4,9 @@ use std::time::Duration;
 
 use dormouse_sdk::manifest::{Diagnostics, Fields, Node, list, values};
 
+use crate::tls::location::Location;
+use crate::tls::{ClientIdentity, TlsSettings};
+
 pub const ASYNC: &str = "io.statefun.transports.v1/async";
 pub const OKHTTP: &str = "io.statefun.transports.v1/okhttp";
 
@@ -24,6 +27,17 @@ pub enum Retries {
     OkHttp,
 }
 
+/// Which versions of HTTP are spoken.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum HttpVersion {
+    /// HTTP/2 where the endpoint chooses it during the TLS handshake, else HTTP/1.1.
+    Negotiated,
+    /// HTTP/1.1 everywhere.
+    One,
+    /// HTTP/2 everywhere, on plain connections too.
+    Two,
+}
+
 /// The settings of one endpoint.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Transport {
@@ -39,10 +53,12 @@ pub struct Transport {
     pub pool_ttl: Duration,
     /// Idle connections older than this are closed.
     pub idle: Option<Duration>,
-    /// Connections to one authority, per shard.
+    /// Connections to one authority, per shard; with HTTP/2, calls under way.
     pub pool_size: usize,
     /// Longest answer.
     pub payload_bytes_max: usize,
+    pub http_version: HttpVersion,
+    pub tls: TlsSettings,
 }
 
 impl Default for Transport {
@@ -58,6 +74,8 @@ impl Default for Transport {
             idle: None,
             pool_size: 1_024,
             payload_bytes_max: PAYLOAD_BYTES_MAX as usize,
+            http_version: HttpVersion::Negotiated,
+            tls: TlsSettings::default(),
         }
     }
 }
@@ -76,6 +94,8 @@ impl Transport {
             idle: Some(MINUTE),
             pool_size: OKHTTP_CONNECTIONS_MAX,
             payload_bytes_max: PAYLOAD_BYTES_MAX as usize,
+            http_version: HttpVersion::Negotiated,
+            tls: TlsSettings::default(),
         }
     }
 
@@ -87,7 +107,7 @@ impl Transport {
             None => ASYNC,
             Some(node) => values::text(node, "type", diagnostics)?,
         };
-        let transport = match kind.trim() {
+        let mut transport = match kind.trim() {
             ASYNC => read_async(&mut fields, strict, diagnostics),
             OKHTTP => read_okhttp(fields.optional("timeouts"), strict, diagnostics),
             unknown => {
@@ -98,8 +118,68 @@ impl Transport {
                 return None;
             }
         };
+        if let Some(node) = fields.optional("http_version") {
+            transport.http_version = read_http_version(node, diagnostics);
+        }
+        transport.tls = read_tls(&mut fields, transport.retries, diagnostics);
         fields.finish(diagnostics);
         Some(transport)
+    }
+}
+
+fn read_http_version(node: &Node, d: &mut Diagnostics) -> HttpVersion {
+    match node.as_text().map(str::trim) {
+        Some("1.1") => HttpVersion::One,
+        Some("2" | "2.0") => HttpVersion::Two,
+        _ => {
+            values::mismatch(node, "http_version", "`1.1` or `2`", d);
+            HttpVersion::Negotiated
+        }
+    }
+}
+
+fn read_tls(fields: &mut Fields<'_>, retries: Retries, d: &mut Diagnostics) -> TlsSettings {
+    let trust_cacerts = location(fields.optional("trust_cacerts"), "trust_cacerts", d);
+    let certificate = location(fields.optional("client_cert"), "client_cert", d);
+    let key = location(fields.optional("client_key"), "client_key", d);
+    let password = fields.optional("client_key_password");
+    if let (Some(node), None) = (password, fields.optional("client_key")) {
+        d.warning(&node.span, "`client_key_password` has no effect without `client_key`");
+    }
+    let password = location(password, "client_key_password", d);
+    let client = match (certificate, key) {
+        (Some(certificate), Some(key)) => Some(ClientIdentity { certificate, key, password }),
+        _ => None,
+    };
+    for (given, missing) in [("client_cert", "client_key"), ("client_key", "client_cert")] {
+        if let (Some(node), None) = (fields.optional(given), fields.optional(missing)) {
+            d.error(
+                &node.span,
+                format!(
+                    "`{given}`: You need to provide both the cert and the key if you want to use mutual \
+                     TLS; `{missing}` is missing"
+                ),
+            );
+        }
+    }
+    let said = fields.optional("verify_hostnames");
+    let verify_hostnames = match said {
+        Some(node) => values::boolean(node, "verify_hostnames", d),
+        // OkHttp has always looked at names.
+        None => (retries == Retries::OkHttp).then_some(true),
+    };
+    TlsSettings { trust_cacerts, client, verify_hostnames }
+}
+
+fn location(node: Option<&Node>, name: &str, d: &mut Diagnostics) -> Option<Location> {
+    let node = node?;
+    let text = values::text(node, name, d)?;
+    match Location::parse(text.trim(), name, &node.span) {
+        Ok(location) => Some(location),
+        Err(why) => {
+            d.error(&node.span, format!("`{name}`: {why}"));
+            None
+        }
     }
 }
 
@@ -119,11 +199,6 @@ fn read_async(fields: &mut Fields<'_>, strict: bool, d: &mut Diagnostics) -> Tra
     if let Some(node) = fields.optional("payload_max_bytes") {
         let max = values::size(node, "payload_max_bytes", d).unwrap_or(PAYLOAD_BYTES_MAX);
         transport.payload_bytes_max = max as usize;
-    }
-    for name in ["trust_cacerts", "client_cert", "client_key", "client_key_password"] {
-        if let Some(node) = fields.optional(name) {
-            values::text(node, name, d);
-        }
     }
     if let Some(node) = fields.optional("timeouts") {
         for (name, overridden) in [("call", call), ("connect", connect)] {

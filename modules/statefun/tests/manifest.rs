@@ -6,6 +6,7 @@ use dormouse_sdk::module::{Bindings, FunctionTarget};
 use dormouse_testkit::spec::{bind, map, text};
 
 const V1: &str = "io.statefun.endpoints.v1/http";
+const HTTPS: &str = "https://functions/statefun";
 const V2: &str = "io.statefun.endpoints.v2/http";
 
 fn endpoint(functions: &str, url: &str) -> Vec<(&'static str, Node)> {
@@ -13,7 +14,11 @@ fn endpoint(functions: &str, url: &str) -> Vec<(&'static str, Node)> {
 }
 
 fn with_transport(entries: Vec<(&str, Node)>) -> Vec<(&'static str, Node)> {
-    let mut spec = endpoint("example/*", "http://functions:8000/statefun");
+    with_transport_to("http://functions:8000/statefun", entries)
+}
+
+fn with_transport_to(url: &str, entries: Vec<(&str, Node)>) -> Vec<(&'static str, Node)> {
+    let mut spec = endpoint("example/*", url);
     spec.push(("transport", map(5, entries)));
     spec
 }
@@ -161,7 +166,7 @@ fn fields_that_stand_in_the_wrong_place_are_warnings_that_say_where_they_belong(
 
 #[test]
 fn everything_wrong_is_reported_at_once_and_nothing_bound() {
-    let mut spec = endpoint("exam*le/person", "https://functions/");
+    let mut spec = endpoint("exam*le/person", "ftp://functions/");
     spec.push(("maxNumBatchRequests", text(5, "many")));
     spec.push(("transport", map(6, vec![("type", text(7, "io.statefun.transports.v1/grpc"))])));
     let (bindings, found) = bind(V2, spec);
@@ -169,8 +174,8 @@ fn everything_wrong_is_reported_at_once_and_nothing_bound() {
     let expected = [
         "module.yaml:3:1: error: Invalid syntax for target functions. Only <namespace>/<name> or \
          <namespace>/* are supported, found `exam*le/person`",
-        "module.yaml:4:1: error: `urlPathTemplate`: `https://functions/`: https endpoints are not \
-         supported yet; use `http://`, for example through a local TLS proxy",
+        "module.yaml:4:1: error: `urlPathTemplate`: `ftp://functions/`: expected scheme `http`, \
+         `https` or `http+unix`, found `ftp`",
         "module.yaml:5:1: error: `maxNumBatchRequests`: expected a whole number, found `many`",
         "module.yaml:7:1: error: unknown transport type `io.statefun.transports.v1/grpc`; known are \
          `io.statefun.transports.v1/async`, `io.statefun.transports.v1/okhttp`",
@@ -191,6 +196,133 @@ fn missing_fields_and_zero_timeouts_are_errors() {
         found,
         ["module.yaml:6:1: error: `pool_size`: expected a whole number of at least 1, found `0`"]
     );
+}
+
+#[test]
+fn endpoints_with_tls_and_on_sockets_bind() {
+    for url in [
+        "https://functions/{function.name}",
+        "http+unix:///run/functions.sock/statefun",
+        "https+unix:///run/{function.name}.sock",
+    ] {
+        let (bindings, found) = bind(V2, endpoint("example/*", url));
+        assert_eq!(found, Vec::<String>::new());
+        assert_eq!(bindings.functions[0].served_at, url);
+    }
+    let (_, found) = bind(V2, endpoint("example/*", "http+unix:///run/functions"));
+    assert_eq!(
+        found,
+        ["module.yaml:4:1: error: `urlPathTemplate`: `http+unix:///run/functions`: Unix Domain \
+             Socket path should contain a .sock file"]
+    );
+}
+
+#[test]
+fn settings_of_tls_are_read_with_both_transports() {
+    let files = || {
+        vec![
+            ("trust_cacerts", text(7, "classpath:certs/ca.pem")),
+            ("client_cert", text(8, "file:/certs/client.pem")),
+            ("client_key", text(9, "client.key")),
+            ("client_key_password", text(10, "/certs/password")),
+        ]
+    };
+    let (bindings, found) = bind(V2, with_transport_to(HTTPS, files()));
+    assert_eq!(found, Vec::<String>::new());
+    let provider_of = |bindings: &Bindings| provider(bindings);
+    for setting in [
+        "named_by: \"`trust_cacerts` (module.yaml:7)\", path: \"certs/ca.pem\"",
+        "path: \"/certs/client.pem\"",
+        "path: \"client.key\"",
+        "path: \"/certs/password\"",
+        "verify_hostnames: None",
+        "http_version: Negotiated",
+    ] {
+        let provider = provider_of(&bindings);
+        assert!(provider.contains(setting), "{setting} in {provider}");
+    }
+    let mut okhttp = files();
+    okhttp.push(("type", text(6, "io.statefun.transports.v1/okhttp")));
+    let (bindings, found) = bind(V2, with_transport_to(HTTPS, okhttp));
+    assert_eq!(found, Vec::<String>::new());
+    assert!(provider_of(&bindings).contains("verify_hostnames: Some(true)"));
+    for (said, read) in [("true", "Some(true)"), ("false", "Some(false)")] {
+        let spec = vec![
+            ("verify_hostnames", text(6, said)),
+            ("type", text(7, "io.statefun.transports.v1/okhttp")),
+        ];
+        let (bindings, found) = bind(V2, with_transport_to(HTTPS, spec));
+        assert!(found.is_empty(), "{found:?}");
+        assert!(provider_of(&bindings).contains(&format!("verify_hostnames: {read}")));
+    }
+}
+
+#[test]
+fn half_of_mutual_tls_is_an_error() {
+    for (given, missing) in [("client_cert", "client_key"), ("client_key", "client_cert")] {
+        let (_, found) = bind(V2, with_transport_to(HTTPS, vec![(given, text(6, "x.pem"))]));
+        let expected = format!(
+            "module.yaml:6:1: error: `{given}`: You need to provide both the cert and the key if you \
+             want to use mutual TLS; `{missing}` is missing"
+        );
+        assert_eq!(found, [expected]);
+    }
+    let (_, found) =
+        bind(V2, with_transport_to(HTTPS, vec![("client_key_password", text(6, "x"))]));
+    assert_eq!(
+        found,
+        ["module.yaml:6:1: warning: `client_key_password` has no effect without `client_key`"]
+    );
+}
+
+#[test]
+fn wrong_settings_of_tls_and_http_are_errors() {
+    let (_, mut found) = bind(
+        V2,
+        with_transport_to(
+            HTTPS,
+            vec![
+                ("trust_cacerts", text(6, "https://certs/ca.pem")),
+                ("verify_hostnames", text(7, "sometimes")),
+                ("http_version", text(8, "3")),
+            ],
+        ),
+    );
+    found.sort();
+    assert_eq!(
+        found,
+        [
+            "module.yaml:6:1: error: `trust_cacerts`: expected a path, `file:` and a path, or \
+             `classpath:` and a name, found `https://certs/ca.pem`",
+            "module.yaml:7:1: error: `verify_hostnames`: expected `true` or `false`, found `sometimes`",
+            "module.yaml:8:1: error: `http_version`: expected `1.1` or `2`, found `3`",
+        ]
+    );
+    for (said, read) in [("1.1", "One"), ("2", "Two")] {
+        let (bindings, _) = bind(V2, with_transport(vec![("http_version", text(6, said))]));
+        assert!(provider(&bindings).contains(&format!("http_version: {read}")));
+    }
+}
+
+#[test]
+fn settings_of_tls_without_tls_are_a_warning() {
+    let (bindings, found) =
+        bind(V2, with_transport(vec![("trust_cacerts", text(6, "/certs/ca.pem"))]));
+    assert_eq!(bindings.functions.len(), 1);
+    assert_eq!(
+        found,
+        ["module.yaml:6:1: warning: `trust_cacerts` has no effect: `urlPathTemplate` does not \
+             begin with `https://`"]
+    );
+}
+
+#[test]
+fn a_short_call_shortens_what_okhttp_has_by_default() {
+    let timeouts = map(7, vec![("call", text(8, "5s"))]);
+    let okhttp = ("type", text(6, "io.statefun.transports.v1/okhttp"));
+    let (bindings, found) = bind(V2, with_transport(vec![okhttp, ("timeouts", timeouts)]));
+    assert_eq!(found, Vec::<String>::new());
+    assert!(provider(&bindings).contains("call: 5s, connect: 5s"), "{}", provider(&bindings));
 }
 
 fn with_failure(entries: Vec<(&str, Node)>) -> Vec<(&'static str, Node)> {

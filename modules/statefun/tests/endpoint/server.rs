@@ -2,16 +2,20 @@
 
 use std::cell::{Cell, RefCell};
 use std::convert::Infallible;
+use std::future::poll_fn;
 use std::net::SocketAddr;
+use std::pin::pin;
 use std::rc::Rc;
 
 use bytes::Bytes;
+use http::request::Parts;
 use http_body_util::{BodyExt as _, Full};
 use hyper::body::Incoming;
-use hyper::server::conn::http1;
+use hyper::rt::Executor;
+use hyper::server::conn::{http1, http2};
 use hyper::service::service_fn;
 use hyper_util::rt::TokioIo;
-use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
+use tokio::io::{AsyncRead, AsyncReadExt as _, AsyncWrite, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
 
 pub(crate) type Answer = http::Response<Full<Bytes>>;
@@ -22,10 +26,49 @@ pub(crate) struct Seen {
     pub(crate) connections: Cell<usize>,
     pub(crate) open: Cell<usize>,
     pub(crate) requests: RefCell<Vec<Bytes>>,
+    /// The heads of the requests.
+    pub(crate) heads: RefCell<Vec<Parts>>,
+    /// Requests that are being answered, and the most that ever were.
+    pub(crate) busy: Cell<usize>,
+    pub(crate) busiest: Cell<usize>,
+}
+
+/// Which version a server speaks on a connection, and how.
+#[derive(Clone, Copy, Debug, Default)]
+pub(crate) struct Spoken {
+    pub(crate) http2: bool,
+    /// Most requests at once on a connection.
+    pub(crate) streams: Option<u32>,
+    /// Asks a client to leave after so many requests.
+    pub(crate) requests: Option<usize>,
+}
+
+pub(crate) const HTTP1: Spoken = Spoken { http2: false, streams: None, requests: None };
+pub(crate) const HTTP2: Spoken = Spoken { http2: true, ..HTTP1 };
+
+/// hyper's tasks run on the test's thread.
+#[derive(Clone, Copy, Debug)]
+pub(crate) struct Local;
+
+impl<F: Future + 'static> Executor<F> for Local {
+    fn execute(&self, task: F) {
+        tokio::task::spawn_local(async move {
+            task.await;
+        });
+    }
 }
 
 /// Serves with `handler`, which gets the number of the request, from 1.
 pub(crate) async fn hyper_server<F, R>(handler: F) -> (SocketAddr, Rc<Seen>)
+where
+    F: Fn(usize) -> R + 'static,
+    R: Future<Output = Answer> + 'static,
+{
+    plain_server(HTTP1, handler).await
+}
+
+/// The same in the version that is asked for.
+pub(crate) async fn plain_server<F, R>(spoken: Spoken, handler: F) -> (SocketAddr, Rc<Seen>)
 where
     F: Fn(usize) -> R + 'static,
     R: Future<Output = Answer> + 'static,
@@ -37,26 +80,56 @@ where
     tokio::task::spawn_local(async move {
         loop {
             let (stream, _) = listener.accept().await.unwrap();
-            outer.connections.update(|n| n + 1);
-            outer.open.update(|n| n + 1);
-            let (handler, seen) = (Rc::clone(&handler), Rc::clone(&outer));
-            tokio::task::spawn_local(async move {
-                let counted = Rc::clone(&seen);
-                let service = service_fn(move |request: http::Request<Incoming>| {
-                    let (handler, seen) = (Rc::clone(&handler), Rc::clone(&seen));
-                    async move {
-                        let body = request.into_body().collect().await.unwrap().to_bytes();
-                        seen.requests.borrow_mut().push(body);
-                        let number = seen.requests.borrow().len();
-                        Ok::<_, Infallible>(handler(number).await)
-                    }
-                });
-                let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
-                counted.open.update(|n| n - 1);
-            });
+            tokio::task::spawn_local(serve(stream, spoken, Rc::clone(&handler), Rc::clone(&outer)));
         }
     });
     (address, seen)
+}
+
+/// Serves one connection to its end.
+pub(crate) async fn serve<S, F, R>(stream: S, spoken: Spoken, handler: Rc<F>, seen: Rc<Seen>)
+where
+    S: AsyncRead + AsyncWrite + Unpin + 'static,
+    F: Fn(usize) -> R + 'static,
+    R: Future<Output = Answer> + 'static,
+{
+    seen.connections.update(|n| n + 1);
+    seen.open.update(|n| n + 1);
+    let (outer, served) = (Rc::clone(&seen), Rc::new(Cell::new(0)));
+    let counted = Rc::clone(&served);
+    let service = service_fn(move |request: http::Request<Incoming>| {
+        let (handler, seen) = (Rc::clone(&handler), Rc::clone(&seen));
+        counted.update(|n| n + 1);
+        async move {
+            let (head, body) = request.into_parts();
+            let body = body.collect().await.unwrap().to_bytes();
+            seen.heads.borrow_mut().push(head);
+            seen.requests.borrow_mut().push(body);
+            seen.busy.update(|n| n + 1);
+            seen.busiest.update(|n| n.max(seen.busy.get()));
+            let number = seen.requests.borrow().len();
+            let answer = handler(number).await;
+            seen.busy.update(|n| n - 1);
+            Ok::<_, Infallible>(answer)
+        }
+    });
+    if spoken.http2 {
+        let mut builder = http2::Builder::new(Local);
+        builder.max_concurrent_streams(spoken.streams);
+        let mut connection = pin!(builder.serve_connection(TokioIo::new(stream), service));
+        let mut is_leaving = false;
+        poll_fn(|cx| {
+            if !is_leaving && spoken.requests.is_some_and(|most| served.get() >= most) {
+                is_leaving = true;
+                connection.as_mut().graceful_shutdown();
+            }
+            connection.as_mut().poll(cx).map(drop)
+        })
+        .await;
+    } else {
+        let _ = http1::Builder::new().serve_connection(TokioIo::new(stream), service).await;
+    }
+    outer.open.update(|n| n - 1);
 }
 
 /// Gives each connection, with its number from 1, to `handler`.
@@ -77,7 +150,10 @@ where
 }
 
 /// Reads one request: its head as text, and its body.
-pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<u8>)> {
+pub(crate) async fn read_request<S>(stream: &mut S) -> Option<(String, Vec<u8>)>
+where
+    S: AsyncRead + Unpin,
+{
     let mut bytes = Vec::new();
     loop {
         if let Some(end) = bytes.windows(4).position(|four| four == b"\r\n\r\n") {
@@ -95,7 +171,10 @@ pub(crate) async fn read_request(stream: &mut TcpStream) -> Option<(String, Vec<
 }
 
 /// Reads a request and writes `answer` as it is.
-pub(crate) async fn answer_raw(stream: &mut TcpStream, answer: &[u8]) -> bool {
+pub(crate) async fn answer_raw<S>(stream: &mut S, answer: &[u8]) -> bool
+where
+    S: AsyncRead + AsyncWrite + Unpin,
+{
     if read_request(stream).await.is_none() {
         return false;
     }
