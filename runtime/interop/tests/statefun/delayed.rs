@@ -103,14 +103,29 @@ fn a_token_is_shared_by_all_types_of_one_id_and_by_no_other_id() -> Result<()> {
     })
 }
 
-/// Which ends a job of StateFun: here the token goes over to the message that is sent last.
+/// Which ends a job of StateFun: here the token goes over to the message that is sent last. The one before
+/// comes all the same, and cannot be cancelled any more.
 #[test]
 fn a_token_that_is_used_again_goes_over_to_the_new_message() -> Result<()> {
-    Stage::play("delayed-again", "", timers, |stage| {
-        stage.tell("s/f/a", "100 one early\n1000000 one late")?;
-        stage.tell("s/f/a", "300 - last")?;
+    Stage::play("delayed-again", FRAIL, timers, |stage| {
+        stage.tell("s/f/a", "100 one early\n3000 one late")?;
+        stage.tell("s/f/a", "cancel one\n3200 - last")?;
         stage.endpoint.got(SINK, "last")?;
-        ensure!(stage.application.metric("dormouse_blocked_addresses")? == 0.0);
+        ensure!(sink(stage) == ["early", "last"], "{:?}", sink(stage));
+        ensure!(stage.application.metric("dormouse_dead_letters")? == 0.0);
+        Ok(())
+    })
+}
+
+#[test]
+fn the_longest_delay_is_one_that_can_be_cancelled() -> Result<()> {
+    Stage::play("delayed-longest", FRAIL, timers, |stage| {
+        stage.tell("s/f/a", &format!("{} one never\n0 - now", i64::MAX))?;
+        stage.endpoint.got(SINK, "now")?;
+        stage.restart()?;
+        stage.tell("s/f/a", "cancel one\n0 - then")?;
+        stage.endpoint.got(SINK, "then")?;
+        ensure!(!sink(stage).contains(&"never".to_owned()));
         ensure!(stage.application.metric("dormouse_dead_letters")? == 0.0);
         Ok(())
     })

@@ -4,8 +4,9 @@
 //! The checklist: golden vectors ([`golden`]); the handshake ([`handshake`]); answers that are none
 //! ([`answers`]); retries and budgets of both transports ([`retries`]); effects, their order, callers and
 //! batches ([`effects`], [`callers`], [`batches`], [`delayed`]); state, present and empty, and its
-//! expiration ([`state`]); what ends a job of StateFun ([`errors`]) or stops all of it ([`limits`]). The
-//! functions of the official SDKs and the applications of the playground are in the tests `sdks`.
+//! expiration ([`state`]); which endpoint is called ([`routing`]); what ends a job of StateFun ([`errors`]) or
+//! stops all of it ([`limits`]). The functions of the official SDKs and the applications of the playground are
+//! in the tests `sdks`.
 
 mod answers;
 mod batches;
@@ -18,5 +19,6 @@ mod golden;
 mod handshake;
 mod limits;
 mod retries;
+mod routing;
 mod stage;
 mod state;

@@ -245,7 +245,11 @@ fn a_type_change_over_a_restart_is_a_failure_with_both_types() -> Result<()> {
         is_new.store(true, Ordering::SeqCst);
         stage.application.start()?;
         stage.tell("s/f/a", "two")?;
-        let letters = stage.application.given_up(1)?;
+        // What was under way at the kill may be given up beside it.
+        stage.application.wait_for("a dead letter", |application| {
+            Ok(application.metric("dormouse_dead_letters")? >= 1.0)
+        })?;
+        let letters = stage.application.dead_letters()?;
         ensure!(letters.contains("io.statefun.types/string"), "{letters}");
         ensure!(letters.contains("io.statefun.types/int"), "{letters}");
         stage.application.kill()?;
