@@ -156,7 +156,7 @@ impl Site {
                     let text = format!("HTTP/2 has no form for the URL {}", self.url.text);
                     Failure::new(FailureKind::Settings, text)
                 })?;
-                shared.exchange(parts, body.clone(), transport).await?
+                Box::pin(shared.exchange(parts, body.clone(), transport)).await?
             }
         };
         if answer.reusable {

@@ -76,7 +76,8 @@ impl Pool {
     pub async fn acquire(self: &Rc<Self>, fresh: bool) -> Result<Lease, Failure> {
         match self.take(fresh) {
             Some(lease) if lease.line.is_some() => Ok(lease),
-            taken => self.wait_and_connect(taken).await,
+            // Rare, and too large to be a part of every call.
+            taken => Box::pin(self.wait_and_connect(taken)).await,
         }
     }
 

@@ -18,7 +18,7 @@ use rustls::sign::{CertifiedKey, SingleCertAndKey};
 use rustls::{AlertDescription, CertificateError, ClientConfig, Error, RootCertStore};
 
 use self::location::Location;
-use self::verify::Verifier;
+use self::verify::{Names, Verifier};
 use crate::transport::HttpVersion;
 
 /// What an endpoint component says about TLS.
@@ -80,13 +80,20 @@ impl TlsSettings {
                         .to_owned(),
                 );
             }
-            let names = self.verify_hostnames.unwrap_or(true);
-            return Verifier::new(roots, Vec::new(), names, provider);
+            return Verifier::new(roots, Vec::new(), self.names(Names::Verified), provider);
         };
         let bundle = certificates(location)?;
         // One that cannot be a root may still be the endpoint's own.
         roots.add_parsable_certificates(bundle.iter().cloned());
-        Verifier::new(roots, bundle, self.verify_hostnames.unwrap_or(false), provider)
+        Verifier::new(roots, bundle, self.names(Names::Wanted), provider)
+    }
+
+    fn names(&self, unsaid: Names) -> Names {
+        match self.verify_hostnames {
+            Some(true) => Names::Verified,
+            Some(false) => Names::Ignored,
+            None => unsaid,
+        }
     }
 
     /// Where trust comes from, for messages.

@@ -325,6 +325,40 @@ fn a_short_call_shortens_what_okhttp_has_by_default() {
     assert!(provider(&bindings).contains("call: 5s, connect: 5s"), "{}", provider(&bindings));
 }
 
+#[test]
+fn empty_timeouts_switch_the_defaults_too() {
+    let (bindings, _) = bind(V2, with_transport(vec![("timeouts", map(6, vec![]))]));
+    assert!(provider(&bindings).contains("call: 60s, connect: 10s"), "{}", provider(&bindings));
+}
+
+#[test]
+fn timeouts_of_zero_and_longer_than_the_call_are_errors() {
+    for name in ["call", "connect", "read", "write"] {
+        for kind in ["io.statefun.transports.v1/async", "io.statefun.transports.v1/okhttp"] {
+            let timeouts = map(7, vec![(name, text(8, "0 s"))]);
+            let spec = with_transport(vec![("type", text(6, kind)), ("timeouts", timeouts)]);
+            let (_, found) = bind(V2, spec);
+            let expected = format!(
+                "module.yaml:8:1: error: `timeouts.{name}`: expected a duration larger than 0"
+            );
+            assert_eq!(found, [expected]);
+        }
+        let timeouts = map(5, vec![(name, text(6, "61s"))]);
+        let mut spec = endpoint("example/*", "http://functions:8000/statefun");
+        spec.push(("timeouts", timeouts));
+        let (_, found) = bind(V1, spec);
+        if name == "call" {
+            assert!(found.is_empty(), "{found:?}");
+        } else {
+            let expected = format!(
+                "module.yaml:6:1: error: `timeouts.{name}` (61s) must not be longer than \
+                 `timeouts.call` (60s)"
+            );
+            assert_eq!(found, [expected]);
+        }
+    }
+}
+
 fn with_failure(entries: Vec<(&str, Node)>) -> Vec<(&'static str, Node)> {
     let mut spec = with_transport(vec![("call", text(6, "30s"))]);
     spec.push(("failure", map(7, entries)));

@@ -16,6 +16,17 @@ use rustls::{CertificateError, DigitallySignedStruct, Error, RootCertStore, Sign
 
 use super::certificate::Version1;
 
+/// What a certificate has to do with the host in the URL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(crate) enum Names {
+    /// It must be for it.
+    Verified,
+    /// It should be: somebody is told when it is not.
+    Wanted,
+    /// Nothing.
+    Ignored,
+}
+
 /// Judges the certificates of one endpoint component.
 #[derive(Debug)]
 pub(crate) struct Verifier {
@@ -24,7 +35,7 @@ pub(crate) struct Verifier {
     chains: Option<Arc<WebPkiServerVerifier>>,
     /// The endpoint's own bundle; empty where the machine's roots count.
     bundle: Vec<CertificateDer<'static>>,
-    names: bool,
+    names: Names,
     algorithms: WebPkiSupportedAlgorithms,
     /// Somebody was told that a name does not fit.
     told: AtomicBool,
@@ -35,7 +46,7 @@ impl Verifier {
     pub(crate) fn new(
         roots: RootCertStore,
         bundle: Vec<CertificateDer<'static>>,
-        names: bool,
+        names: Names,
         provider: &Arc<CryptoProvider>,
     ) -> Result<Self, String> {
         let roots = Arc::new(roots);
@@ -73,7 +84,7 @@ impl Verifier {
         server_name: &ServerName<'_>,
         presented: &[String],
     ) -> ServerCertVerified {
-        if !self.told.swap(true, Ordering::Relaxed) {
+        if self.names == Names::Wanted && !self.told.swap(true, Ordering::Relaxed) {
             let host = server_name.to_str();
             let names = list(presented);
             tracing::warn!(
@@ -125,7 +136,7 @@ impl ServerCertVerifier for Verifier {
             Err(Error::InvalidCertificate(CertificateError::NotValidForNameContext {
                 presented,
                 ..
-            })) if !self.names => Ok(self.pass_unnamed(server_name, &presented)),
+            })) if self.names != Names::Verified => Ok(self.pass_unnamed(server_name, &presented)),
             verified => verified,
         }
     }

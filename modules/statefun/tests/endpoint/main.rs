@@ -8,6 +8,7 @@ mod http2;
 mod redirects;
 mod server;
 mod sockets;
+mod statefun;
 mod tls;
 
 use std::rc::Rc;

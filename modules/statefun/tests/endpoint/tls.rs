@@ -1,155 +1,26 @@
-//! TLS to endpoints, against real servers: whom to trust, who we are, certificates that are awkward, and
-//! what is said when it does not work. The certificates are made by `tests/certs/make.sh`.
+//! TLS to endpoints, against real servers: whom to trust, certificates that are awkward, and what is said
+//! when it does not work.
+
+mod clients;
+mod secure;
 
 use std::cell::RefCell;
-use std::net::SocketAddr;
-use std::path::{Path, PathBuf};
 use std::rc::Rc;
 use std::sync::{Arc, Mutex};
 
-use dormouse_sdk::manifest::Span;
-use dormouse_statefun::tls::location::Location;
-use dormouse_statefun::tls::{ClientIdentity, TlsSettings};
+use dormouse_statefun::tls::TlsSettings;
 use dormouse_statefun::transport::{HttpVersion, Transport};
-use rustls::crypto::{CryptoProvider, ring};
-use rustls::pki_types::pem::PemObject as _;
-use rustls::pki_types::{CertificateDer, PrivateKeyDer, UnixTime};
-use rustls::server::WebPkiClientVerifier;
-use rustls::server::danger::{ClientCertVerified, ClientCertVerifier};
-use rustls::sign::{CertifiedKey, SingleCertAndKey};
-use rustls::version::{TLS12, TLS13};
-use rustls::{
-    DigitallySignedStruct, DistinguishedName, RootCertStore, ServerConfig, SignatureScheme,
-    SupportedProtocolVersion,
+use secure::{
+    ONLY_12, ONLY_13, Server, assert_good, brief_with, fixture, location, refusal, trusting,
+    verifying, with,
 };
 use tokio::io::AsyncWriteExt as _;
 use tokio::net::TcpListener;
-use tokio_rustls::TlsAcceptor;
 
 use crate::calls::{
     GOOD_RAW, NO_EFFECTS, assert_no_effects, bob, brief, call, failing, function, ms, run,
 };
-use crate::server::{
-    HTTP1, HTTP2, Seen, answer_raw, good, hyper_server, raw_server, read_request, serve,
-};
-
-type Versions = &'static [&'static SupportedProtocolVersion];
-
-const ONLY_12: Versions = &[&TLS12];
-const ONLY_13: Versions = &[&TLS13];
-const BOTH: Versions = &[&TLS13, &TLS12];
-
-fn fixture(name: &str) -> PathBuf {
-    Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/certs").join(name)
-}
-
-fn provider() -> Arc<CryptoProvider> {
-    Arc::new(ring::default_provider())
-}
-
-fn read_certificates(name: &str) -> Vec<CertificateDer<'static>> {
-    let read = CertificateDer::pem_file_iter(fixture(name)).unwrap();
-    read.map(|certificate| certificate.unwrap()).collect()
-}
-
-/// A server's side of TLS.
-struct Server {
-    certificate: &'static str,
-    key: &'static str,
-    versions: Versions,
-    http2: bool,
-    clients: Option<Arc<dyn ClientCertVerifier>>,
-}
-
-impl Server {
-    fn new(certificate: &'static str, key: &'static str) -> Self {
-        Self { certificate, key, versions: BOTH, http2: false, clients: None }
-    }
-
-    fn acceptor(&self) -> TlsAcceptor {
-        let key = PrivateKeyDer::from_pem_file(fixture(self.key)).unwrap();
-        let key = provider().key_provider.load_private_key(key).unwrap();
-        // Unlike the usual way this takes certificates of version 1, and keys of others.
-        let key =
-            SingleCertAndKey::from(CertifiedKey::new(read_certificates(self.certificate), key));
-        let builder =
-            ServerConfig::builder_with_provider(provider()).with_protocol_versions(self.versions);
-        let builder = builder.unwrap();
-        let builder = match &self.clients {
-            Some(verifier) => builder.with_client_cert_verifier(Arc::clone(verifier)),
-            None => builder.with_no_client_auth(),
-        };
-        let mut config = builder.with_cert_resolver(Arc::new(key));
-        if self.http2 {
-            config.alpn_protocols = vec![b"h2".to_vec(), b"http/1.1".to_vec()];
-        }
-        TlsAcceptor::from(Arc::new(config))
-    }
-
-    /// Serves functions without effects.
-    async fn start(&self) -> (SocketAddr, Rc<Seen>) {
-        self.start_with(NO_EFFECTS).await
-    }
-
-    async fn start_with(&self, body: &'static [u8]) -> (SocketAddr, Rc<Seen>) {
-        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
-        let address = listener.local_addr().unwrap();
-        let (acceptor, seen) = (self.acceptor(), Rc::new(Seen::default()));
-        let outer = Rc::clone(&seen);
-        let handler = Rc::new(move |_| async move { good(body) });
-        tokio::task::spawn_local(async move {
-            loop {
-                let (stream, _) = listener.accept().await.unwrap();
-                let (acceptor, handler) = (acceptor.clone(), Rc::clone(&handler));
-                let seen = Rc::clone(&outer);
-                tokio::task::spawn_local(async move {
-                    if let Ok(stream) = acceptor.accept(stream).await {
-                        let is_http2 = stream.get_ref().1.alpn_protocol() == Some(b"h2");
-                        let spoken = if is_http2 { HTTP2 } else { HTTP1 };
-                        serve(stream, spoken, handler, seen).await;
-                    }
-                });
-            }
-        });
-        (address, seen)
-    }
-}
-
-fn location(name: &str, path: &Path) -> Location {
-    let span = Span { file: Arc::from(Path::new("module.yaml")), line: 9, column: 1 };
-    Location::parse(path.to_str().unwrap(), name, &span).unwrap()
-}
-
-fn trusting(name: &str) -> TlsSettings {
-    let trust_cacerts = Some(location("trust_cacerts", &fixture(name)));
-    TlsSettings { trust_cacerts, ..TlsSettings::default() }
-}
-
-fn verifying(name: &str) -> TlsSettings {
-    TlsSettings { verify_hostnames: Some(true), ..trusting(name) }
-}
-
-fn with(tls: TlsSettings) -> Transport {
-    Transport { tls, ..Transport::default() }
-}
-
-/// With a short budget, for calls that are to fail.
-fn brief_with(tls: TlsSettings) -> Transport {
-    Transport { tls, call: ms(1_000), ..brief() }
-}
-
-async fn assert_good(server: &Server, tls: TlsSettings) {
-    let (address, _) = server.start().await;
-    assert_no_effects(call(format!("https://{address}/"), with(tls)).await);
-}
-
-async fn refusal(server: &Server, tls: TlsSettings) -> String {
-    let (address, seen) = server.start().await;
-    let message = failing(format!("https://{address}/"), brief_with(tls)).await;
-    assert_eq!(seen.requests.borrow().len(), 0, "{message}");
-    assert!(message.contains(&address.to_string()), "{message}");
-    message
-}
+use crate::server::{answer_raw, good, hyper_server, raw_server, read_request};
 
 #[test]
 fn an_endpoint_with_a_certificate_of_the_bundle_is_called() {
@@ -313,148 +184,50 @@ fn a_certificate_that_is_itself_in_the_bundle_is_trusted() {
     });
 }
 
-/// Our own certificate, with a key in one of its forms.
-fn identity(certificate: &str, key: &str, password: Option<&str>) -> ClientIdentity {
-    ClientIdentity {
-        certificate: location("client_cert", &fixture(certificate)),
-        key: location("client_key", &fixture(key)),
-        password: password.map(|name| location("client_key_password", &fixture(name))),
-    }
-}
-
-fn as_client(client: ClientIdentity) -> TlsSettings {
-    TlsSettings { client: Some(client), ..trusting("ca.pem") }
-}
-
-fn asking_for_certificates() -> Server {
-    let mut roots = RootCertStore::empty();
-    roots.add_parsable_certificates(read_certificates("ca.pem"));
-    let verifier = WebPkiClientVerifier::builder_with_provider(Arc::new(roots), provider());
-    let clients = Some(verifier.build().unwrap());
-    Server { clients, ..Server::new("server.pem", "server.key") }
-}
-
-#[test]
-fn mutual_tls_works_with_keys_in_every_form() {
-    run(async {
-        let server = asking_for_certificates();
-        for (key, password) in [
-            ("client.key", None),
-            ("client-aes.key", Some("password")),
-            ("client-pbe-rc4.key", Some("password")),
-            ("client-pbe-3des.key", Some("password")),
-        ] {
-            assert_good(&server, as_client(identity("client.pem", key, password))).await;
+/// What is logged on this thread while the guard lives.
+fn logged() -> (Arc<Mutex<Vec<u8>>>, tracing::subscriber::DefaultGuard) {
+    struct Log(Arc<Mutex<Vec<u8>>>);
+    impl std::io::Write for Log {
+        fn write(&mut self, bytes: &[u8]) -> std::io::Result<usize> {
+            self.0.lock().unwrap().extend_from_slice(bytes);
+            Ok(bytes.len())
         }
-    });
-}
-
-#[test]
-fn an_endpoint_that_asks_for_a_certificate_and_gets_none_is_named() {
-    run(async {
-        for versions in [ONLY_12, ONLY_13] {
-            let server = Server { versions, ..asking_for_certificates() };
-            let message = refusal(&server, trusting("ca.pem")).await;
-            let expected =
-                if versions == ONLY_13 { "asks for a client certificate" } else { "`client_cert`" };
-            assert!(message.contains(expected), "{message}");
-            let stranger = identity("self.pem", "self.key", None);
-            let message = refusal(&server, as_client(stranger)).await;
-            assert!(message.contains("does not accept our `client_cert`"), "{message}");
+        fn flush(&mut self) -> std::io::Result<()> {
+            Ok(())
         }
-    });
-}
-
-/// Takes every certificate, and remembers it.
-#[derive(Debug, Default)]
-struct Remembering(Mutex<Vec<CertificateDer<'static>>>);
-
-impl ClientCertVerifier for Remembering {
-    fn root_hint_subjects(&self) -> &[DistinguishedName] {
-        &[]
     }
-
-    fn verify_client_cert(
-        &self,
-        end_entity: &CertificateDer<'_>,
-        _intermediates: &[CertificateDer<'_>],
-        _now: UnixTime,
-    ) -> Result<ClientCertVerified, rustls::Error> {
-        self.0.lock().unwrap().push(end_entity.clone().into_owned());
-        Ok(ClientCertVerified::assertion())
-    }
-
-    fn verify_tls12_signature(
-        &self,
-        _message: &[u8],
-        _certificate: &CertificateDer<'_>,
-        _signed: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        Ok(rustls::client::danger::HandshakeSignatureValid::assertion())
-    }
-
-    fn verify_tls13_signature(
-        &self,
-        message: &[u8],
-        certificate: &CertificateDer<'_>,
-        signed: &DigitallySignedStruct,
-    ) -> Result<rustls::client::danger::HandshakeSignatureValid, rustls::Error> {
-        self.verify_tls12_signature(message, certificate, signed)
-    }
-
-    fn supported_verify_schemes(&self) -> Vec<SignatureScheme> {
-        provider().signature_verification_algorithms.supported_schemes()
-    }
+    let log = Arc::new(Mutex::new(Vec::new()));
+    let written = Arc::clone(&log);
+    let subscriber = tracing_subscriber::fmt()
+        .with_writer(move || Log(Arc::clone(&written)))
+        .with_ansi(false)
+        .finish();
+    (log, tracing::subscriber::set_default(subscriber))
 }
 
 #[test]
-fn a_client_certificate_of_version_1_is_shown() {
+fn a_name_that_does_not_fit_is_told_once_unless_it_is_meant() {
     run(async {
-        let remembering = Arc::new(Remembering::default());
-        let clients: Option<Arc<dyn ClientCertVerifier>> = Some(Arc::clone(&remembering) as _);
-        let server = Server { clients, ..Server::new("server.pem", "server.key") };
-        assert_good(&server, as_client(identity("client-v1.pem", "client.key", None))).await;
-        assert_eq!(*remembering.0.lock().unwrap(), read_certificates("client-v1.pem"));
-    });
-}
-
-#[test]
-fn files_that_do_not_do_are_named_with_their_line() {
-    run(async {
-        let server = asking_for_certificates();
-        let key = fixture("client-aes.key");
-        let key = key.display();
-        for (client, expected) in [
-            (
-                identity("client.pem", "server.key", None),
-                "`client_key` (module.yaml:9): the key in ".to_owned(),
-            ),
-            (
-                identity("client.pem", "client-aes.key", None),
-                format!(
-                    "`client_key` (module.yaml:9): {key}: it is encrypted; `client_key_password`"
-                ),
-            ),
-            (
-                identity("client.pem", "client-aes.key", Some("password-line")),
-                format!(
-                    "`client_key` (module.yaml:9): {key}: the password in `client_key_password` does not \
-                     open it (the whole content of its file is the password, and that ends with a line end)"
-                ),
-            ),
-            (
-                identity("client.key", "client.key", None),
-                "`client_cert` (module.yaml:9): expected certificates in PEM".to_owned(),
-            ),
-            (
-                identity("nowhere.pem", "client.key", None),
-                "`client_cert` (module.yaml:9): The requested resource does not exist: ".to_owned(),
-            ),
-        ] {
-            let message = refusal(&server, as_client(client)).await;
-            assert!(message.contains(&expected), "{message}");
-            assert!(message.contains("(1 attempt in "), "the file stays as it is: {message}");
+        let (log, _guard) = logged();
+        let read = || String::from_utf8(log.lock().unwrap().clone()).unwrap();
+        let (address, _) = Server::new("server-other-name.pem", "server.key").start().await;
+        let url = format!("https://{address}/");
+        let meant = TlsSettings { verify_hostnames: Some(false), ..trusting("ca.pem") };
+        assert_no_effects(call(url.clone(), with(meant)).await);
+        assert_eq!(read(), "");
+        let transport = Transport { http_version: HttpVersion::One, ..with(trusting("ca.pem")) };
+        let function = function(&url, transport);
+        let calls: Vec<_> =
+            (0..3).map(|_| tokio::task::spawn_local(function.invoke(bob(0)))).collect();
+        for call in calls {
+            assert_no_effects(call.await.unwrap());
         }
+        let said = read();
+        assert_eq!(said.lines().count(), 1, "{said}");
+        let expected = "WARN dormouse_statefun::tls::verify: the certificate of 127.0.0.1 is for \
+                        other.example, which is not checked";
+        assert!(said.contains(expected), "{said}");
+        assert!(said.contains("`verify_hostnames: true` refuses it"), "{said}");
     });
 }
 
