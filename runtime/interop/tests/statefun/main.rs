@@ -18,6 +18,7 @@ mod gate;
 mod golden;
 mod handshake;
 mod limits;
+mod moving;
 mod retries;
 mod routing;
 mod stage;
