@@ -1,4 +1,5 @@
-//! What the documents say about settings and metrics is what the binary knows.
+//! What the documents say about settings and metrics is what the binary knows, and the tests that they
+//! name exist.
 
 use std::fmt::Write as _;
 use std::path::Path;
@@ -38,6 +39,59 @@ fn every_metric_is_in_the_documentation() {
         .lines()
         .filter(|line| line.starts_with("| `dormouse_") || line.starts_with("| `process_"));
     assert_eq!(rows.count(), metrics.len(), "docs/operations.md has metrics that do not exist");
+}
+
+/// Each line of a table whose last column is `test` links to tests: `[name](../path/to/file.rs)`.
+#[test]
+fn every_claim_about_statefun_names_tests_that_exist() {
+    let root = Path::new(env!("CARGO_MANIFEST_DIR")).join("../..");
+    let text = document("migrate-from-statefun.md");
+    let (mut is_claim, mut count) = (false, 0);
+    for line in text.lines() {
+        is_claim = line.ends_with("| test |") || (is_claim && line.starts_with('|'));
+        if !is_claim || line.ends_with("| test |") || line.starts_with("| ---") {
+            continue;
+        }
+        let (_, tests) = line.trim_end_matches(" |").rsplit_once("| ").unwrap();
+        for test in tests.split(", ") {
+            let link = test.strip_prefix('[').and_then(|test| test.strip_suffix(')'));
+            let (name, file) = link.and_then(|link| link.split_once("](../")).expect(line);
+            let source = std::fs::read_to_string(root.join(file)).expect(line);
+            assert!(source.contains(&format!("fn {name}(")), "{file} has no test {name}");
+            count += 1;
+        }
+    }
+    assert!(count > 80, "the tables of docs/migrate-from-statefun.md were not found");
+}
+
+#[test]
+fn settings_and_metrics_that_take_the_place_of_others_exist() {
+    let text = document("migrate-from-statefun.md");
+    let page = render(&Metrics::new(1), Some(ProcessUsage::default()));
+    let section = |title: &str| {
+        let (_, from) = text.split_once(title).expect(title);
+        from.split("\n## ").next().unwrap().to_owned()
+    };
+    let quoted = |cell: &str| -> Vec<String> {
+        cell.split('`').skip(1).step_by(2).map(str::to_owned).collect()
+    };
+    let mut count = 0;
+    for line in section("\n## Settings\n").lines().filter(|line| line.starts_with("| `")) {
+        for name in quoted(line.split(" | ").last().unwrap()) {
+            let is_known = KEYS.iter().any(|key| key.name == name);
+            assert!(is_known || matches!(&*name, "failure" | "dormouse run"), "{name}: {line}");
+            count += usize::from(is_known);
+        }
+    }
+    for line in section("\n## Metrics\n").lines().filter(|line| line.starts_with("| `")) {
+        for name in quoted(line.split(" | ").last().unwrap()) {
+            if name.starts_with("dormouse_") {
+                assert!(page.contains(&format!("# TYPE {name} ")), "{name}: {line}");
+                count += 1;
+            }
+        }
+    }
+    assert!(count > 15, "the tables of docs/migrate-from-statefun.md were not found");
 }
 
 fn document(name: &str) -> String {
