@@ -13,6 +13,7 @@ use dormouse_protocol::{FunctionType, Invocation, InvokeError, Response};
 use crate::context::Context;
 use crate::error::FunctionError;
 use crate::message::{FromMessage, Message};
+use crate::value::{ValueError, ValueType};
 
 /// An answer that may be computed on any thread.
 pub type BatchFuture = Pin<Box<dyn Future<Output = Result<Response, InvokeError>> + Send>>;
@@ -42,7 +43,12 @@ impl Batch {
     }
 
     /// The answer, once the function is through with its messages.
-    pub fn finish(self, outcome: Result<(), FunctionError>) -> Result<Response, InvokeError> {
+    pub fn finish(mut self, outcome: Result<(), FunctionError>) -> Result<Response, InvokeError> {
+        // However the function took it: without these states it has not run.
+        let wanted = self.context.wanted();
+        if !wanted.is_empty() {
+            return Ok(Response::Incomplete(wanted));
+        }
         match outcome {
             Ok(()) => Ok(self.context.into_response()),
             Err(error) => Err(failure(&self.context, &error)),
@@ -53,6 +59,52 @@ impl Batch {
 /// The message as what the function takes.
 pub fn argument<A: FromMessage>(message: Message) -> Result<A, FunctionError> {
     Ok(A::from_message(message)?)
+}
+
+/// The message as what one of several handlers takes; another one's message comes back.
+pub fn try_argument<A: ValueType>(message: Message) -> Result<Result<A, ValueError>, Message> {
+    if message.is::<A>() { Ok(message.decode()) } else { Err(message) }
+}
+
+/// A message that no handler takes.
+pub fn unmatched(message: &Message, known: &[&str]) -> FunctionError {
+    let found = message.typename();
+    let known = crate::manifest::list(known);
+    FunctionError::new(format!(
+        "no handler takes a value of type `{found}`; there are ones for {known}"
+    ))
+}
+
+/// The type of the messages that a handler takes.
+pub const fn typename<H, A>(_: &H) -> &'static str
+where
+    H: AsyncFn(&mut Context, A) -> Result<(), FunctionError>,
+    A: ValueType,
+{
+    A::TYPENAME
+}
+
+/// Checks while compiling that no two handlers take the same type: the second one would never run.
+pub const fn distinct<'t>(typenames: &'t [&'static str]) -> &'t [&'static str] {
+    let mut at = 0;
+    while at < typenames.len() {
+        let mut before = 0;
+        while before < at {
+            let is_same = same(typenames[before].as_bytes(), typenames[at].as_bytes());
+            assert!(!is_same, "two handlers of one function take the same type of message");
+            before += 1;
+        }
+        at += 1;
+    }
+    typenames
+}
+
+const fn same(a: &[u8], b: &[u8]) -> bool {
+    let mut at = 0;
+    while at < a.len() && at < b.len() && a[at] == b[at] {
+        at += 1;
+    }
+    at == a.len() && at == b.len()
 }
 
 /// Awaits the function's run; a panic becomes its error.
@@ -70,7 +122,7 @@ where
     .await
 }
 
-fn panicked(panic: &(dyn Any + Send)) -> FunctionError {
+pub(crate) fn panicked(panic: &(dyn Any + Send)) -> FunctionError {
     let text = panic
         .downcast_ref::<&str>()
         .copied()

@@ -31,6 +31,7 @@ use crate::cells::StateError;
 use crate::context::Context;
 use crate::entries::{Asked, Rows};
 use crate::state::{StateDeclaration, StateKind, milliseconds};
+use crate::state_name::{self, StateNameError};
 use crate::table::Cursor;
 use crate::value::ValueType;
 
@@ -38,6 +39,7 @@ use crate::value::ValueType;
 pub struct Buffer<T> {
     name: &'static str,
     expiration: Expiration,
+    is_late: bool,
     element: PhantomData<fn() -> T>,
 }
 
@@ -58,7 +60,13 @@ impl<T: ValueType> Buffer<T> {
     pub const fn new(name: &'static str) -> Self {
         assert!(!name.is_empty(), "a state needs a name");
         assert!(name.len() <= 255, "the name of a buffer has at most 255 bytes");
-        Self { name, expiration: Expiration::Never, element: PhantomData }
+        Self { name, expiration: Expiration::Never, is_late: false, element: PhantomData }
+    }
+
+    /// A buffer whose name the function makes while it runs, as [`crate::State::named`] does.
+    pub fn named(name: &str) -> Result<Self, StateNameError> {
+        let name = state_name::keep(name)?;
+        Ok(Self { name, expiration: Expiration::Never, is_late: true, element: PhantomData })
     }
 
     /// Each element expires so long after it was appended.
@@ -88,8 +96,14 @@ impl<T: ValueType> Buffer<T> {
     /// What the runtime is told of it.
     #[must_use]
     pub const fn declaration(&self) -> StateDeclaration {
-        let (name, expiration) = (self.name, self.expiration);
-        StateDeclaration { name, typename: T::TYPENAME, expiration, kind: StateKind::Buffer }
+        let Self { name, expiration, is_late, .. } = *self;
+        StateDeclaration {
+            name,
+            typename: T::TYPENAME,
+            expiration,
+            kind: StateKind::Buffer,
+            is_late,
+        }
     }
 
     pub(crate) fn open<'c>(&self, context: &'c mut Context) -> BufferElements<'c, T> {

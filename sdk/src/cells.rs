@@ -22,6 +22,12 @@ pub enum StateError {
     /// The function did not declare it.
     #[error("state `{0}` is not declared: add it to `states: [...]` of the function")]
     Undeclared(&'static str),
+    /// It was named at run time, and the function is called again with it.
+    #[error(
+        "state `{0}` is new: this call is broken off and made again with it; where states cannot be \
+         named at run time, this is its failure"
+    )]
+    New(&'static str),
     /// It holds values of another type.
     #[error("state `{state}` holds values of type `{declared}`, not `{used}`")]
     OtherType {
@@ -95,6 +101,8 @@ pub(crate) struct Cells {
     /// Most functions touch one state: the first one touched costs no list.
     first: Option<Cell>,
     rest: Vec<Cell>,
+    /// States that were named while the function ran and that it was not given.
+    pub(crate) wanted: Vec<StateSpec>,
 }
 
 /// A touched state: `held` is an `Option<T>`, which `encode` knows.
@@ -109,7 +117,7 @@ struct Cell {
 impl Cells {
     /// `stored` has one entry per spec; missing ones count as unset.
     pub(crate) fn new(specs: Arc<[StateSpec]>, stored: StateValues) -> Self {
-        Self { specs, stored, first: None, rest: Vec::new() }
+        Self { specs, stored, first: None, rest: Vec::new(), wanted: Vec::new() }
     }
 
     pub(crate) fn get<T: ValueType + Clone>(
@@ -164,11 +172,16 @@ impl Cells {
         Ok(mutations)
     }
 
-    fn find<T: ValueType>(&self, state: &State<T>) -> Result<u16, StateError> {
+    fn find<T: ValueType>(&mut self, state: &State<T>) -> Result<u16, StateError> {
         let name = state.name();
         let mut all = self.specs.iter().zip(0_u16..);
         let Some((spec, index)) = all.find(|(spec, _)| spec.name == name) else {
-            return Err(StateError::Undeclared(name));
+            let declared = state.declaration();
+            if !declared.is_late {
+                return Err(StateError::Undeclared(name));
+            }
+            self.wanted.push(declared.spec());
+            return Err(StateError::New(name));
         };
         if spec.typename != T::TYPENAME {
             return Err(StateError::OtherType {

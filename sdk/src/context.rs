@@ -7,7 +7,7 @@ use std::time::Duration;
 use compact_str::CompactString;
 use dormouse_protocol::{
     Address, Delayed, Effects, EgressRecord, FunctionType, ID_BYTES_MAX, Invocation,
-    ParseTypeNameError, Response, TypeName,
+    ParseTypeNameError, Response, StateSpec, TypeName,
 };
 
 use crate::buffer::{Buffer, BufferElements};
@@ -16,6 +16,7 @@ use crate::entries::Entries;
 use crate::error::FunctionError;
 use crate::key::TableKey;
 use crate::message::Message;
+use crate::metrics::{Changes, Counter, Gauge, Histogram, MetricError};
 use crate::state::State;
 use crate::table::{Table, TableEntries};
 use crate::value::{IntoValue, ValueType};
@@ -27,6 +28,7 @@ pub struct Context {
     cells: Cells,
     pub(crate) entries: Entries,
     effects: Effects,
+    pub(crate) metrics: Changes,
     /// The message that is being handled.
     current: Option<Arc<dormouse_protocol::Message>>,
 }
@@ -76,6 +78,7 @@ impl Context {
             target: invocation.target,
             cells: Cells::new(invocation.specs, invocation.state),
             effects: Effects::default(),
+            metrics: Changes::default(),
             current: None,
         };
         (context, invocation.messages)
@@ -130,6 +133,26 @@ impl Context {
     /// A buffer, to read and append its elements.
     pub fn buffer<T: ValueType>(&mut self, buffer: &Buffer<T>) -> BufferElements<'_, T> {
         buffer.open(self)
+    }
+
+    /// Adds to a counter of this function. Like all effects, it counts once the batch has succeeded.
+    pub fn count(&mut self, counter: &Counter, more: u64) -> Result<(), MetricError> {
+        self.metrics.count(counter, self.target.function_type, more)
+    }
+
+    /// Sets a gauge of this function, once the batch has succeeded.
+    pub fn gauge(&mut self, gauge: &Gauge, value: f64) -> Result<(), MetricError> {
+        self.metrics.set(gauge, self.target.function_type, value)
+    }
+
+    /// Adds to a gauge of this function, or takes from it, once the batch has succeeded.
+    pub fn gauge_add(&mut self, gauge: &Gauge, more: f64) -> Result<(), MetricError> {
+        self.metrics.adjust(gauge, self.target.function_type, more)
+    }
+
+    /// Puts a value into a histogram of this function, once the batch has succeeded.
+    pub fn observe(&mut self, histogram: &Histogram, value: f64) -> Result<(), MetricError> {
+        self.metrics.observe(histogram, self.target.function_type, value)
     }
 
     /// Sends a message to a function.
@@ -224,7 +247,15 @@ impl Context {
         Ok(())
     }
 
+    /// States that were named while the function ran and that it was not given.
+    pub(crate) fn wanted(&mut self) -> Vec<StateSpec> {
+        let mut wanted = std::mem::take(&mut self.cells.wanted);
+        wanted.append(&mut self.entries.wanted);
+        wanted
+    }
+
     pub(crate) fn into_response(self) -> Response {
+        self.metrics.apply();
         Response::Effects(self.effects)
     }
 }

@@ -28,9 +28,14 @@ const ROW_KEY_BYTES_FIXED: usize = 1 + 2 + 3 * 2 + 10;
 /// Bytes of a key that an error shows.
 const KEY_SHOWN_MAX: usize = 60;
 
-/// The tables and buffers of a batch; `None` for a function that has none, or does not run in-process.
+/// The tables and buffers of a batch.
 #[derive(Debug)]
-pub(crate) struct Entries(Option<Box<Open>>);
+pub(crate) struct Entries {
+    /// `None` for a function that has none, or does not run in-process.
+    open: Option<Box<Open>>,
+    /// Those that were named while the function ran and that it was not given.
+    pub(crate) wanted: Vec<StateSpec>,
+}
 
 #[derive(Debug)]
 struct Open {
@@ -69,7 +74,7 @@ struct Head {
 
 impl Entries {
     pub(crate) fn new(invocation: &Invocation) -> Self {
-        Self(invocation.entries.clone().map(|reader| {
+        let open = invocation.entries.clone().map(|reader| {
             let address = &invocation.target;
             let type_bytes = address.function_type.as_str().len();
             let taken = ROW_KEY_BYTES_FIXED + address.id.len() + type_bytes;
@@ -80,12 +85,19 @@ impl Entries {
                 key_bytes_left: ROW_KEY_BYTES_MAX.saturating_sub(taken),
                 touched: Vec::new(),
             })
-        }))
+        });
+        Self { open, wanted: Vec::new() }
     }
 
     /// The rows of a state.
     pub(crate) fn rows(&mut self, asked: &Asked) -> Result<&mut Rows, StateError> {
-        let open = self.0.as_mut().ok_or(StateError::NoEntries(asked.0.name))?;
+        let name = asked.0.name;
+        let is_given = || self.open.as_ref().is_some_and(|open| open.is_given(name));
+        if asked.0.is_late && !is_given() {
+            self.wanted.push(asked.0.spec());
+            return Err(StateError::New(name));
+        }
+        let open = self.open.as_mut().ok_or(StateError::NoEntries(name))?;
         open.rows(asked)
     }
 
@@ -138,7 +150,7 @@ impl Entries {
 
     /// Adds what the batch has changed to its effects.
     pub(crate) fn seal(&mut self, effects: &mut Effects) {
-        let Some(open) = &mut self.0 else {
+        let Some(open) = &mut self.open else {
             return;
         };
         let mut changed = EntryEffects::default();
@@ -151,7 +163,7 @@ impl Entries {
     }
 
     async fn read(&self, read: EntryRead) -> EntryPage {
-        match &self.0 {
+        match &self.open {
             Some(open) => open.reader.read(read).await,
             None => EntryPage::default(),
         }
@@ -159,6 +171,10 @@ impl Entries {
 }
 
 impl Open {
+    fn is_given(&self, name: &str) -> bool {
+        self.specs.iter().any(|spec| spec.name == name)
+    }
+
     fn rows(&mut self, asked: &Asked) -> Result<&mut Rows, StateError> {
         let name = asked.0.name;
         let known = self.touched.iter().position(|rows| rows.asked.0.name == name);
@@ -171,7 +187,7 @@ impl Open {
             }
         };
         let rows = &mut self.touched[at];
-        if rows.asked != *asked {
+        if (StateDeclaration { is_late: rows.asked.0.is_late, ..asked.0 }) != rows.asked.0 {
             return Err(asked.other_type(&rows.asked.0.spec()));
         }
         Ok(rows)

@@ -2,10 +2,11 @@
 //! so that a request and the function it is for need not change threads.
 
 use std::fmt::Debug;
-use std::future::Future;
+use std::future::{Future, poll_fn};
 use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::Poll;
 use std::time::Instant;
 
 use dormouse_protocol::{Address, FunctionType, Message, TypedValue};
@@ -95,6 +96,35 @@ impl Lane {
     /// accepted with. Once polled it goes on even when dropped.
     pub async fn submit(&self, message: Message, _room: &Admission) -> Result<(), SubmitError> {
         self.backend.submit(message).await
+    }
+
+    /// Accepts several messages, such as those that routers made of one record; resolves when all are
+    /// durable. Each is accepted on its own: after an error, or a crash, some may have been, so the source
+    /// has to send the record again until this succeeds.
+    pub async fn submit_all(
+        &self,
+        messages: Vec<Message>,
+        _room: &Admission,
+    ) -> Result<(), SubmitError> {
+        let submit = |message| Some(self.backend.submit(message));
+        let mut waiting: Vec<_> = messages.into_iter().map(submit).collect();
+        let mut failed = None;
+        poll_fn(|cx| {
+            let mut is_done = true;
+            for slot in &mut waiting {
+                let Some(submitting) = slot else { continue };
+                match submitting.as_mut().poll(cx) {
+                    Poll::Pending => is_done = false,
+                    Poll::Ready(result) => {
+                        *slot = None;
+                        failed = failed.take().or(result.err());
+                    }
+                }
+            }
+            if is_done { Poll::Ready(()) } else { Poll::Pending }
+        })
+        .await;
+        failed.map_or(Ok(()), Err)
     }
 
     /// A volatile address that a function can answer to: give it as the message's `caller`.

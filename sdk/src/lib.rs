@@ -20,13 +20,17 @@ pub mod ingress;
 pub mod key;
 pub mod manifest;
 pub mod message;
+pub mod metrics;
 pub mod module;
 #[doc(hidden)]
 pub mod private;
 pub mod record;
 pub mod registry;
+pub mod router;
 pub mod state;
+pub mod state_name;
 pub mod table;
+pub mod testing;
 pub mod value;
 
 pub use buffer::Buffer;
@@ -37,7 +41,7 @@ pub use dormouse_protocol as protocol;
 pub use error::{BoxError, FunctionError};
 pub use key::{IntoKey, TableKey};
 pub use message::{FromMessage, Message};
-pub use registry::{FunctionDescriptor, registered_functions};
+pub use registry::{FunctionDescriptor, registered_function, registered_functions};
 pub use state::{State, StateDeclaration, StateKind};
 pub use table::Table;
 pub use value::{IntoValue, ValueError, ValueType};

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use dormouse_protocol::{Address, Metadata, TypedValue};
 
-use crate::value::{ValueError, ValueType, decode};
+use crate::value::{ValueError, ValueType, decode_value};
 
 /// A message for a function. Cloning one copies a pointer.
 #[derive(Clone, Debug)]
@@ -29,17 +29,7 @@ impl Message {
 
     /// The value, if it is one of this type and can be read; the error names both types.
     pub fn decode<T: ValueType>(&self) -> Result<T, ValueError> {
-        let value = self.value();
-        if !self.is::<T>() {
-            return Err(ValueError::OtherType {
-                expected: T::TYPENAME,
-                found: value.typename.to_string(),
-            });
-        }
-        if !value.has_value {
-            return Err(ValueError::Missing { expected: T::TYPENAME });
-        }
-        decode(&value.value)
+        decode_value(self.value())
     }
 
     /// The name of its type.

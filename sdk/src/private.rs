@@ -7,9 +7,20 @@ pub use prost;
 pub use rmp_serde;
 pub use serde_json;
 
-use crate::error::BoxError;
+use dormouse_protocol::TypedValue;
 
-pub use crate::batch::{Batch, BatchFuture, argument, guard};
+use crate::error::BoxError;
+use crate::router::FromRecord;
+use crate::value::ValueError;
+
+pub use crate::batch::{
+    Batch, BatchFuture, argument, distinct, guard, try_argument, typename, unmatched,
+};
+
+/// The record as what a router takes.
+pub fn record<R: FromRecord>(record: &TypedValue) -> Result<R, ValueError> {
+    R::from_record(record)
+}
 
 /// Reads one MessagePack value; bytes behind it are an error, as they are in JSON.
 pub fn from_msgpack<T: serde::de::DeserializeOwned>(mut bytes: &[u8]) -> Result<T, BoxError> {

@@ -9,6 +9,7 @@ use std::time::Duration;
 use compact_str::{CompactString, format_compact};
 use dormouse_protocol::{Expiration, StateSpec};
 
+use crate::state_name::{self, StateNameError};
 use crate::value::ValueType;
 
 /// A handle of a state that holds values of `T`.
@@ -24,6 +25,7 @@ use crate::value::ValueType;
 pub struct State<T> {
     name: &'static str,
     expiration: Expiration,
+    is_late: bool,
     value: PhantomData<fn() -> T>,
 }
 
@@ -38,6 +40,8 @@ pub struct StateDeclaration {
     pub expiration: Expiration,
     /// What it holds of this type.
     pub kind: StateKind,
+    /// Named while the function runs: it need not be listed in [`crate::function!`].
+    pub is_late: bool,
 }
 
 /// What a state holds.
@@ -62,7 +66,17 @@ impl<T: ValueType> State<T> {
     #[must_use]
     pub const fn new(name: &'static str) -> Self {
         assert!(!name.is_empty(), "a state needs a name");
-        Self { name, expiration: Expiration::Never, value: PhantomData }
+        Self { name, expiration: Expiration::Never, is_late: false, value: PhantomData }
+    }
+
+    /// A state whose name the function makes while it runs. It is not listed in [`crate::function!`]: the
+    /// first use of a new name breaks the call off and makes the state one of the function type's, for
+    /// all its instances; then the call is made again, from its beginning. In-process functions only.
+    ///
+    /// At most [`crate::state_name::STATE_NAMES_MAX`] names per process, of at most 255 bytes.
+    pub fn named(name: &str) -> Result<Self, StateNameError> {
+        let name = state_name::keep(name)?;
+        Ok(Self { name, expiration: Expiration::Never, is_late: true, value: PhantomData })
     }
 
     /// Values expire so long after they were last written.
@@ -92,8 +106,14 @@ impl<T: ValueType> State<T> {
     /// What the runtime is told of it.
     #[must_use]
     pub const fn declaration(&self) -> StateDeclaration {
-        let (name, expiration) = (self.name, self.expiration);
-        StateDeclaration { name, typename: T::TYPENAME, expiration, kind: StateKind::Value }
+        let Self { name, expiration, is_late, .. } = *self;
+        StateDeclaration {
+            name,
+            typename: T::TYPENAME,
+            expiration,
+            kind: StateKind::Value,
+            is_late,
+        }
     }
 }
 

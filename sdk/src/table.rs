@@ -34,6 +34,7 @@ use crate::context::Context;
 use crate::entries::{Asked, Rows};
 use crate::key::{IntoKey, TableKey};
 use crate::state::{StateDeclaration, StateKind, milliseconds};
+use crate::state_name::{self, StateNameError};
 use crate::value::ValueType;
 
 /// Rows of a page, unless [`Cursor::with_rows`] says otherwise.
@@ -43,6 +44,7 @@ pub const PAGE_ROWS: usize = 256;
 pub struct Table<K, V> {
     name: &'static str,
     expiration: Expiration,
+    is_late: bool,
     types: PhantomData<fn() -> (K, V)>,
 }
 
@@ -72,7 +74,13 @@ impl<K: TableKey, V: ValueType> Table<K, V> {
     pub const fn new(name: &'static str) -> Self {
         assert!(!name.is_empty(), "a state needs a name");
         assert!(name.len() <= 255, "the name of a table has at most 255 bytes");
-        Self { name, expiration: Expiration::Never, types: PhantomData }
+        Self { name, expiration: Expiration::Never, is_late: false, types: PhantomData }
+    }
+
+    /// A table whose name the function makes while it runs, as [`crate::State::named`] does.
+    pub fn named(name: &str) -> Result<Self, StateNameError> {
+        let name = state_name::keep(name)?;
+        Ok(Self { name, expiration: Expiration::Never, is_late: true, types: PhantomData })
     }
 
     /// Each entry expires so long after it was last written.
@@ -103,8 +111,8 @@ impl<K: TableKey, V: ValueType> Table<K, V> {
     #[must_use]
     pub const fn declaration(&self) -> StateDeclaration {
         let kind = StateKind::Table { key: K::TYPENAME };
-        let (name, expiration) = (self.name, self.expiration);
-        StateDeclaration { name, typename: V::TYPENAME, expiration, kind }
+        let Self { name, expiration, is_late, .. } = *self;
+        StateDeclaration { name, typename: V::TYPENAME, expiration, kind, is_late }
     }
 
     pub(crate) fn open<'c>(&self, context: &'c mut Context) -> TableEntries<'c, K, V> {

@@ -90,7 +90,19 @@ pub(crate) fn encode<T: ValueType>(value: &T) -> Result<Bytes, ValueError> {
     value.encode().map_err(|source| ValueError::Encode { typename: T::TYPENAME, source })
 }
 
-pub(crate) fn decode<T: ValueType>(bytes: &Bytes) -> Result<T, ValueError> {
+/// The value, if it is one of this type and can be read; the error names both types.
+pub(crate) fn decode_value<T: ValueType>(value: &TypedValue) -> Result<T, ValueError> {
+    if value.typename != T::TYPENAME {
+        let found = value.typename.to_string();
+        return Err(ValueError::OtherType { expected: T::TYPENAME, found });
+    }
+    if !value.has_value {
+        return Err(ValueError::Missing { expected: T::TYPENAME });
+    }
+    decode(&value.value)
+}
+
+fn decode<T: ValueType>(bytes: &Bytes) -> Result<T, ValueError> {
     T::decode(bytes).map_err(|source| ValueError::Decode { typename: T::TYPENAME, source })
 }
 

@@ -58,7 +58,7 @@ impl Memory {
     #[expect(clippy::new_without_default, reason = "it starts something")]
     pub fn new() -> Self {
         let functions = registered_functions().into_iter().map(|descriptor| {
-            let function_type = descriptor.function_type().expect("a function type");
+            let function_type = FunctionType::parse(descriptor.name).expect("a function type");
             let specs = descriptor.specs().into();
             (function_type, Registered { function: Box::new(*descriptor), specs })
         });

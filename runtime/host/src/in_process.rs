@@ -59,8 +59,9 @@ fn check(
         return None;
     };
     let fits = |linked: &&str| {
-        let in_namespace = linked.rsplit_once('/').is_some_and(|(own, _)| own == namespace);
-        if name == "*" { in_namespace } else { *linked == target }
+        let (own, linked_name) = linked.rsplit_once('/').unwrap_or_default();
+        let is_served = own == namespace && linked_name == "*";
+        if name == "*" { own == namespace } else { *linked == target || is_served }
     };
     if linked.iter().any(fits) {
         let namespace = namespace.to_owned();
@@ -77,4 +78,29 @@ fn check(
     let message = format!("function `{target}` is not linked into this binary; {hint}");
     diagnostics.error(&functions.span, message);
     None
+}
+
+#[cfg(test)]
+mod tests {
+    use std::path::Path;
+    use std::sync::Arc;
+
+    use dormouse_sdk::manifest::{NodeValue, Span};
+
+    use super::*;
+
+    #[test]
+    fn names_that_a_linked_namespace_serves_are_linked() {
+        let span = Span { file: Arc::from(Path::new("test")), line: 1, column: 1 };
+        let found = |text: &str| {
+            let value = NodeValue::Scalar { text: text.to_owned(), plain: true };
+            let mut diagnostics = Diagnostics::default();
+            let node = Node { span: span.clone(), value };
+            let target = check(&node, &["rules/*", "shop/till"], &mut diagnostics);
+            assert_eq!(target.is_none(), diagnostics.has_errors());
+            target.is_some()
+        };
+        assert!(found("rules/fraud") && found("rules/*") && found("shop/*") && found("shop/till"));
+        assert!(!found("shop/other") && !found("other/*"));
+    }
 }

@@ -51,6 +51,7 @@ pub fn resolve(manifest: &Manifest, linked: &Linked, diagnostics: &mut Diagnosti
     report_unserved(&bindings.targets, &plan.functions, diagnostics);
     if !diagnostics.has_errors() {
         report_absent(&plan, &manifest.start, diagnostics);
+        report_idle_routers(&plan, linked, &manifest.start, diagnostics);
     }
     plan.ingresses.sort_by(|a, b| a.id.cmp(&b.id));
     plan.egresses.sort_by(|a, b| a.id.cmp(&b.id));
@@ -149,6 +150,26 @@ fn name_of(target: &FunctionTarget) -> String {
     match target {
         FunctionTarget::Exact(name) => name.to_string(),
         FunctionTarget::Namespace(namespace) => format!("{namespace}/*"),
+    }
+}
+
+/// Routers of ingresses that are not there: the binary may be started with several manifests, but
+/// a wrong id would be hard to find.
+fn report_idle_routers(plan: &Plan, linked: &Linked, start: &Span, diagnostics: &mut Diagnostics) {
+    let bound: Vec<String> = plan.ingresses.iter().map(|ingress| ingress.id.to_string()).collect();
+    let names: Vec<&str> = bound.iter().map(String::as_str).collect();
+    for router in &linked.routers {
+        if !names.contains(&router.ingress) {
+            let known = manifest::list(&names);
+            diagnostics.warning(
+                start,
+                format!(
+                    "router `{}` is for the ingress `{}`, which no manifest binds: it has nothing to \
+                     do; bound are {known}",
+                    router.name, router.ingress
+                ),
+            );
+        }
     }
 }
 

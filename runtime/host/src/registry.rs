@@ -1,14 +1,14 @@
-//! What is linked into this binary: binders of component kinds and in-process functions. Collected
-//! once, sorted by name; a name that occurs twice refuses to start, since which one wins would
+//! What is linked into this binary: binders of component kinds and in-process functions and
+//! routers. Collected once, sorted by name; a name that occurs twice refuses to start, since which one wins would
 //! depend on the linker.
 
 use std::sync::Arc;
 
-use dormouse_protocol::FunctionType;
 use dormouse_protocol::partition::{HTTP_NAMESPACE, REQUEST_NAME, RESERVED_NAMESPACE_PREFIX};
 use dormouse_sdk::function::FunctionProvider;
-use dormouse_sdk::module::Binder;
+use dormouse_sdk::module::{Binder, FunctionTarget};
 use dormouse_sdk::registry::provider;
+use dormouse_sdk::router::{RouterDescriptor, registered_routers};
 use dormouse_sdk::{FunctionDescriptor, registered_functions};
 
 /// Everything that was found at link time.
@@ -18,12 +18,14 @@ pub struct Linked {
     pub binders: Vec<Binder>,
     /// Sorted by name.
     pub functions: Vec<LinkedFunction>,
+    /// Sorted by ingress.
+    pub routers: Vec<&'static RouterDescriptor>,
 }
 
 /// A function linked into the binary.
 #[derive(Clone, Debug)]
 pub struct LinkedFunction {
-    pub function_type: FunctionType,
+    pub target: FunctionTarget,
     pub provider: Arc<dyn FunctionProvider>,
 }
 
@@ -51,22 +53,25 @@ pub fn linked() -> Result<Linked, LinkError> {
     let descriptors = registered_functions();
     refuse_twice("function", descriptors.iter().map(|function| function.name))?;
     let functions = descriptors.into_iter().map(linked_function).collect::<Result<_, _>>()?;
-    Ok(Linked { binders, functions })
+    Ok(Linked { binders, functions, routers: registered_routers() })
 }
 
 fn linked_function(function: &FunctionDescriptor) -> Result<LinkedFunction, LinkError> {
     let name = function.name.to_owned();
-    let function_type = match function.function_type() {
-        Ok(function_type) => function_type,
+    let target = match function.target() {
+        Ok(target) => target,
         Err(error) => return Err(LinkError::Name { name, problem: error.to_string() }),
     };
+    let (namespace, exact) = match &target {
+        FunctionTarget::Exact(name) => (&name.namespace, Some(name.name.as_str())),
+        FunctionTarget::Namespace(namespace) => (namespace, None),
+    };
     // The instance behind an idempotency key is a function like any other, of a module of ours.
-    let is_request =
-        (function_type.namespace(), function_type.name()) == (HTTP_NAMESPACE, REQUEST_NAME);
-    if function_type.namespace().starts_with(RESERVED_NAMESPACE_PREFIX) && !is_request {
+    let is_request = namespace == HTTP_NAMESPACE && exact == Some(REQUEST_NAME);
+    if namespace.starts_with(RESERVED_NAMESPACE_PREFIX) && !is_request {
         return Err(LinkError::Reserved { name });
     }
-    Ok(LinkedFunction { function_type, provider: provider(function) })
+    Ok(LinkedFunction { target, provider: provider(function) })
 }
 
 fn refuse_twice<'n>(

@@ -40,6 +40,9 @@ const TIMERS_BYTES_MIN: u64 = 16 << 10;
 /// endpoint is away would use all of it; what is not finished is done again at the next start.
 const CALLS_GRACE: Duration = Duration::from_secs(2);
 
+/// Threads per shard for blocking work of functions (`spawn_blocking`); more of it waits for one.
+const BLOCKING_THREADS_MAX: usize = 64;
+
 /// The last part of the time to stop is for writing answers: who waits for a reply is told before.
 const ANSWERING_SHARE: u32 = 10;
 
@@ -255,9 +258,17 @@ fn run_thread(start: ShardStart) {
     let process = start.process.clone();
     let index = start.index;
     let ran = std::panic::catch_unwind(AssertUnwindSafe(|| {
-        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build();
+        let runtime = tokio::runtime::Builder::new_current_thread()
+            .enable_all()
+            .max_blocking_threads(BLOCKING_THREADS_MAX)
+            .build();
         match runtime {
-            Ok(runtime) => LocalSet::new().block_on(&runtime, run_shard(start)),
+            Ok(runtime) => {
+                LocalSet::new().block_on(&runtime, run_shard(start));
+                // Blocking work of functions that is still under way holds up nobody: its messages are
+                // pending, and are done again after the next start.
+                runtime.shutdown_background();
+            }
             Err(error) => process.fail(&format!("shard {index}: no event loop: {error}")),
         }
     }));

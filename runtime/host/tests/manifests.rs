@@ -21,6 +21,7 @@ use dormouse_sdk::module::{
     Binder, Bindings, Component, EgressBinding, FunctionBinding, FunctionTarget, IngressBinding,
     Side, Unavailable,
 };
+use dormouse_sdk::router::{Downstream, FromRecord, RouterDescriptor};
 use dormouse_sdk::{Context, FunctionError, Message, register_binder};
 use expect_test::{Expect, expect};
 
@@ -195,11 +196,19 @@ fn with_functions(functions: &[&str]) -> Linked {
     all.functions = functions
         .iter()
         .map(|name| LinkedFunction {
-            function_type: FunctionType::parse(name).unwrap(),
+            target: target_of(name),
             provider: Arc::new(Named::default()),
         })
         .collect();
     all
+}
+
+fn target_of(name: &str) -> FunctionTarget {
+    let name = TypeName::parse(name).unwrap();
+    match name.name.as_str() {
+        "*" => FunctionTarget::Namespace(name.namespace),
+        _ => FunctionTarget::Exact(name),
+    }
 }
 
 /// What is wrong with a manifest.
@@ -397,10 +406,71 @@ fn failure_policies_of_functions_in_this_process_are_set_by_name() {
 }
 
 #[test]
+fn a_linked_function_serves_a_namespace_and_exact_names_win() {
+    let component = |functions: &str, then: &str| {
+        let kind = "dormouse.functions.v1/in-process";
+        let failure = format!("{{retry: {{attempts: 1}}, then: {then}}}");
+        format!("---\nkind: {kind}\nspec: {{functions: {functions}, failure: {failure}}}\n")
+    };
+    let endpoint = "---\nkind: io.statefun.test.v1/endpoint\nspec: {functions: linked/remote}\n";
+    let (one, all) = (component("linked/one", "drop"), component("linked/*", "dead-letter"));
+    let text = format!("{INGRESS}{one}{all}{endpoint}");
+    let (plan, found) = plan_of(text.as_bytes(), &["linked/*", "linked/two"]);
+    assert_eq!(found, "");
+    let served: Vec<String> = plan
+        .functions
+        .served()
+        .iter()
+        .map(|served| format!("{} {} {:?}", served.target, served.served_at, served.failure.then))
+        .collect();
+    assert_eq!(
+        served,
+        [
+            "linked/* in-process DeadLetter",
+            "linked/one in-process Drop",
+            "linked/remote http://shop Block",
+            "linked/two in-process DeadLetter"
+        ]
+    );
+    assert!(plan.functions.serves("linked", "never named before"));
+    assert!(plan.functions.preferred().is_empty(), "nothing of the manifest is passed over");
+    let wildcard = "---\nkind: io.statefun.test.v1/endpoint\nspec: {functions: linked/*}\n";
+    let (_, found) = plan_of(format!("{INGRESS}{wildcard}").as_bytes(), &["linked/*"]);
+    expect![[r#"
+        module.yaml:4:7: error: function `linked/*` is already served in-process: it is linked into this binary; remove the endpoint, or the function
+    "#]]
+    .assert_eq(&found);
+}
+
+fn route(_: String, _: &mut Downstream) -> Result<(), FunctionError> {
+    Ok(())
+}
+
+#[test]
+fn a_router_of_an_ingress_that_is_not_bound_is_told() {
+    static ROUTER: RouterDescriptor = RouterDescriptor {
+        name: "shop::route",
+        ingress: "a/im",
+        route: |record, to| route(FromRecord::from_record(record)?, to),
+    };
+    let files = Files::new();
+    let path = files.write("module.yaml", INGRESS.as_bytes());
+    let mut diagnostics = Diagnostics::default();
+    let manifest = manifest::read(&[path], &mut diagnostics);
+    let mut linked = with_functions(&["linked/one"]);
+    linked.routers.push(&ROUTER);
+    let _plan = resolve(&manifest, &linked, &mut diagnostics);
+    expect![[r#"
+        module.yaml:1:1: warning: router `shop::route` is for the ingress `a/im`, which no manifest binds: it has nothing to do; bound are `a/in`
+    "#]]
+    .assert_eq(&files.shown(&diagnostics));
+}
+
+#[test]
 fn what_is_linked_is_found_in_order() {
     let linked = linked().unwrap();
-    let functions: Vec<_> = linked.functions.iter().map(|f| f.function_type.as_str()).collect();
-    assert_eq!(functions, ["linked/one", "linked/two"]);
+    let functions: Vec<_> = linked.functions.iter().map(|f| f.target.clone()).collect();
+    assert_eq!(functions, ["linked/one", "linked/two"].map(target_of));
     assert_eq!(
         linked.kinds(),
         [

@@ -9,7 +9,7 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use dormouse_protocol::from_wire::{self, Attached};
-use dormouse_protocol::{InvokeError, Response as Outcome, to_wire};
+use dormouse_protocol::{FunctionType, InvokeError, Response as Outcome, to_wire};
 use http_body_util::LengthLimitError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
@@ -82,7 +82,9 @@ impl Server {
         let outcome = match attached {
             Attached::Missing(missing) => Outcome::Incomplete(missing),
             Attached::Ready(invocation) => {
-                served.function.invoke(invocation).await.map_err(Refusal::from)?
+                let outcome = served.function.invoke(invocation).await.map_err(Refusal::from)?;
+                refuse_named(function_type, &outcome)?;
+                outcome
             }
         };
         Ok(to_wire::from_function(&outcome, &served.specs))
@@ -119,6 +121,20 @@ impl Server {
             }
         }
     }
+}
+
+/// The protocol hands over the states that a function declares, not such as it names while it runs.
+fn refuse_named(function_type: FunctionType, outcome: &Outcome) -> Result<(), Refusal> {
+    let Outcome::Incomplete(wanted) = outcome else {
+        return Ok(());
+    };
+    let names: Vec<&str> = wanted.iter().map(|spec| spec.name.as_str()).collect();
+    let text = format!(
+        "function {function_type} names a state while it runs ({}), which only functions that are linked \
+         into the runtime's own process can do: declare it in `states: [...]`",
+        names.join(", ")
+    );
+    Err(Refusal::new(StatusCode::INTERNAL_SERVER_ERROR, text))
 }
 
 /// A content type is not needed, but a wrong one tells that somebody else was meant.

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use dormouse_protocol::{FunctionType, ParseTypeNameError, StateSpec};
+use dormouse_sdk::module::FunctionTarget;
 use dormouse_sdk::{FunctionDescriptor, StateKind, registered_functions};
 use rustc_hash::FxHashMap;
 
@@ -10,6 +11,7 @@ use rustc_hash::FxHashMap;
 #[derive(Clone, Debug)]
 pub struct Functions {
     by_type: FxHashMap<FunctionType, Served>,
+    by_namespace: FxHashMap<String, Served>,
 }
 
 /// One of them.
@@ -83,25 +85,33 @@ impl Functions {
     }
 
     fn of(functions: Vec<&'static FunctionDescriptor>) -> Result<Self, ServeError> {
-        let mut by_type = FxHashMap::default();
+        let (mut by_type, mut by_namespace) = (FxHashMap::default(), FxHashMap::default());
         for function in functions {
             refuse_entries(function)?;
             let served = Served { function, specs: function.specs().into() };
-            if by_type.insert(function.function_type()?, served).is_some() {
+            let replaced = match function.target()? {
+                FunctionTarget::Namespace(namespace) => by_namespace.insert(namespace, served),
+                FunctionTarget::Exact(_) => {
+                    by_type.insert(FunctionType::parse(function.name)?, served)
+                }
+            };
+            if replaced.is_some() {
                 return Err(ServeError::Duplicate(function.name));
             }
         }
-        Ok(Self { by_type })
+        Ok(Self { by_type, by_namespace })
     }
 
     pub(crate) fn find(&self, function_type: FunctionType) -> Option<&Served> {
-        self.by_type.get(&function_type)
+        let exact = self.by_type.get(&function_type);
+        exact.or_else(|| self.by_namespace.get(function_type.namespace()))
     }
 
     /// The names, sorted.
     #[must_use]
     pub fn names(&self) -> Vec<&'static str> {
-        let mut names: Vec<_> = self.by_type.values().map(|served| served.function.name).collect();
+        let served = self.by_type.values().chain(self.by_namespace.values());
+        let mut names: Vec<_> = served.map(|served| served.function.name).collect();
         names.sort_unstable();
         names
     }

@@ -142,7 +142,12 @@ impl FunctionTable {
     ) -> Result<Completed, InvokeError> {
         let checked = match answer {
             Ok(Response::Effects(effects)) => self.check_effects(effects),
-            Ok(Response::Incomplete(specs)) => Ok(Completed::Incomplete(specs)),
+            Ok(Response::Incomplete(specs)) => {
+                if specs.iter().any(|spec| spec.has_entries) {
+                    self.give_entries(function_type);
+                }
+                Ok(Completed::Incomplete(specs))
+            }
             Err(error) => Err(error),
         };
         if let Some(entry) = self.entry(function_type) {
@@ -150,6 +155,13 @@ impl FunctionTable {
             if checked.is_ok() { &counts.ended } else { &counts.failures }.add(1);
         }
         checked
+    }
+
+    /// A function has named a table or buffer while it ran: from now on it can read such.
+    fn give_entries(&mut self, function_type: FunctionType) {
+        if let Some(Some(entry)) = self.entries.get_mut(function_type.index()) {
+            entry.has_entries = true;
+        }
     }
 
     /// Counts a message that was given up.

@@ -9,6 +9,8 @@ use crate::metrics::histogram::{BUCKETS, Histogram};
 use crate::metrics::process::ProcessUsage;
 use crate::metrics::{Metrics, ShardMetrics};
 
+mod user;
+
 /// The names of all metrics. Part of the product: dashboards and alerts use them.
 pub mod names {
     pub const MESSAGES: &str = "dormouse_messages_processed_total";
@@ -47,6 +49,8 @@ pub mod names {
     pub const PEAK_RESIDENT_BYTES: &str = "dormouse_process_peak_resident_memory_bytes";
     pub const CPU_SECONDS: &str = "process_cpu_seconds_total";
     pub const INFO: &str = "dormouse_info";
+    /// What the names of functions' own metrics begin with.
+    pub const USER_PREFIX: &str = "dormouse_user_";
 }
 
 /// The whole page.
@@ -58,6 +62,7 @@ pub fn render(metrics: &Metrics, process: Option<ProcessUsage>) -> String {
     scrub(&mut page);
     ingress_and_load(&mut page);
     functions(&mut page);
+    user::families(&mut page);
     stalls(&mut page);
     if let Some(usage) = process {
         page.single(names::RESIDENT_BYTES, "gauge", "Resident memory.", usage.resident_bytes);

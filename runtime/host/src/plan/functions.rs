@@ -10,6 +10,7 @@ use dormouse_sdk::manifest::Span;
 use dormouse_sdk::module::FunctionTarget;
 use rustc_hash::FxHashMap;
 
+use crate::plan::name_of;
 use crate::registry::LinkedFunction;
 
 /// The table of function types.
@@ -94,6 +95,7 @@ impl Functions {
         let mut pairs: Vec<_> = linked
             .filter_map(|(function_type, entry)| {
                 let wildcard = self.namespaces.get(function_type.namespace())?;
+                wildcard.served.span.as_ref()?;
                 Some((&entry.served, &wildcard.served))
             })
             .collect();
@@ -103,26 +105,54 @@ impl Functions {
 
     pub(super) fn add_linked(&mut self, function: &LinkedFunction) {
         let served = Served {
-            target: function.function_type.to_string(),
+            target: name_of(&function.target),
             served_at: IN_PROCESS.to_owned(),
             span: None,
             failure: FailurePolicy::default(),
         };
-        let provider = Arc::clone(&function.provider);
-        self.exact.insert(function.function_type, Entry { provider, served });
+        let entry = Entry { provider: Arc::clone(&function.provider), served };
+        match &function.target {
+            FunctionTarget::Exact(name) => {
+                let function_type = FunctionType::new(&name.namespace, &name.name);
+                self.exact.insert(function_type, entry);
+            }
+            FunctionTarget::Namespace(namespace) => {
+                self.namespaces.insert(namespace.clone(), entry);
+            }
+        }
     }
 
     /// What becomes of messages that linked functions fail on.
     pub(super) fn set_failure(&mut self, target: &FunctionTarget, failure: FailurePolicy) {
-        let linked = self.exact.iter_mut().filter(|(_, entry)| entry.served.span.is_none());
-        for (function_type, entry) in linked {
-            let is_meant = match target {
-                FunctionTarget::Exact(name) => name.to_string() == function_type.as_str(),
-                FunctionTarget::Namespace(namespace) => namespace == function_type.namespace(),
-            };
-            if is_meant {
-                entry.served.failure = failure;
-            }
+        let namespace = match target {
+            FunctionTarget::Exact(name) => return self.set_failure_of(name, failure),
+            FunctionTarget::Namespace(namespace) => namespace,
+        };
+        let exact = self.exact.iter_mut();
+        let exact = exact.filter(|(function_type, _)| function_type.namespace() == namespace);
+        let linked = exact.map(|(_, entry)| entry).chain(self.namespaces.get_mut(namespace));
+        for entry in linked.filter(|entry| entry.served.span.is_none()) {
+            entry.served.failure = failure;
+        }
+    }
+
+    /// The same for one name, which a linked function may serve along with its namespace.
+    fn set_failure_of(&mut self, name: &TypeName, failure: FailurePolicy) {
+        let Some(function_type) = FunctionType::try_new(&name.namespace, &name.name) else {
+            return;
+        };
+        let of_namespace = self.namespaces.get(&name.namespace);
+        let of_namespace = of_namespace.filter(|entry| entry.served.span.is_none());
+        if !self.exact.contains_key(&function_type)
+            && let Some(entry) = of_namespace
+        {
+            let served = Served { target: name.to_string(), ..entry.served.clone() };
+            let provider = Arc::clone(&entry.provider);
+            self.exact.insert(function_type, Entry { provider, served });
+        }
+        let exact = self.exact.get_mut(&function_type);
+        if let Some(entry) = exact.filter(|entry| entry.served.span.is_none()) {
+            entry.served.failure = failure;
         }
     }
 
