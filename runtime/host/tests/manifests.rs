@@ -428,7 +428,7 @@ fn a_linked_function_serves_a_namespace_and_exact_names_win() {
         [
             "linked/* in-process DeadLetter",
             "linked/one in-process Drop",
-            "linked/remote http://shop Block",
+            "linked/remote nowhere Block",
             "linked/two in-process DeadLetter"
         ]
     );
