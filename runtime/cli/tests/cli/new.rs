@@ -52,6 +52,7 @@ fn what_it_makes_builds_runs_and_passes_its_test() {
         sandbox.ended(output)
     };
     let tested = cargo("test");
+    assert!(tested.contains("test tests::a_greeter_counts_who_it_greets ... ok"), "{tested}");
     assert!(tested.contains("test every_id_has_a_count_of_its_own ... ok"), "{tested}");
     assert!(tested.ends_with("exit 0\n"), "{tested}");
     assert!(!tested.contains("warning"), "{tested}");
