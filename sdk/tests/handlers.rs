@@ -1,5 +1,10 @@
 //! Functions with a handler for each type of message, functions of a whole namespace, and states that are
 //! named at run time: run as the runtime runs them.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::sync::Arc;
 use std::task::{Context as TaskContext, Poll, Waker};

@@ -1,5 +1,10 @@
 //! Several routers of one ingress, each sending to any number of addresses; what they may not do; and
 //! how a lane takes what they made.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::cell::RefCell;
 use std::collections::VecDeque;

@@ -1,4 +1,9 @@
 //! The bound of names of states that are made at run time. On its own: it uses all of them up.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a test that cannot go on fails"
+)]
 
 use dormouse_sdk::State;
 use dormouse_sdk::state_name::{STATE_NAMES_MAX, StateNameError};

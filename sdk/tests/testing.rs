@@ -1,4 +1,9 @@
 //! The test kit: what it says of a function is what the function did.
+#![allow(
+    clippy::unwrap_used,
+    clippy::needless_pass_by_value,
+    reason = "a test that cannot go on fails"
+)]
 
 use std::time::Duration;
 

@@ -37,12 +37,14 @@ pub struct Payment {
 
 json_type!(Payment, "bank/Payment");
 
+#[expect(clippy::needless_pass_by_value, reason = "routers are given their records")]
 fn to_account(line: String, to: &mut Downstream) -> Result<(), FunctionError> {
     let (account, payment) = parse(&line)?;
     to.send((&ACCOUNT, account), payment)
 }
 
 /// A payment that is not large goes to nobody here.
+#[expect(clippy::needless_pass_by_value, reason = "routers are given their records")]
 fn to_inspector(line: String, to: &mut Downstream) -> Result<(), FunctionError> {
     let (account, payment) = parse(&line)?;
     if payment.cents >= LARGE_CENTS {

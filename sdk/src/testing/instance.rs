@@ -239,6 +239,7 @@ impl Instance {
     /// Does something with the instance's states as its function could, to prepare a test or to look
     /// into tables. What it writes is kept; nothing else that it does has an effect. Panics when it fails.
     #[track_caller]
+    #[expect(clippy::needless_pass_by_value, reason = "a closure is written where it is used")]
     pub fn with_context<R>(
         &mut self,
         work: impl AsyncFn(&mut Context) -> Result<R, FunctionError>,
