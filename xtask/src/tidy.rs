@@ -26,7 +26,7 @@ pub(crate) fn run(workspace: &Workspace) -> Result<()> {
         }
     }
     let markdown = files::read_all(workspace, ".md")?;
-    findings.extend(links::check(&markdown, &paths));
+    findings.extend(links::check(&markdown, &rust, &paths));
 
     let metadata =
         cargo(workspace).args(["metadata", "--format-version", "1", "--locked"]).stdout()?;

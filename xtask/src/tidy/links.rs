@@ -1,24 +1,43 @@
-//! Rules about documents: one title each, and links inside the checkout lead somewhere.
+//! Rules about documents: one title each, and links inside the checkout lead somewhere: `guide.md#heading`
+//! to a heading, `tests/x.rs#name` to a function, so that a document may name the tests of what it says.
 
 use std::collections::{BTreeMap, BTreeSet};
 
 use crate::markdown::{Document, anchor};
 
-/// Checks `documents` (path and text); a link may name any of `paths`, a directory of one, or a heading.
-pub(super) fn check(documents: &[(String, String)], paths: &[String]) -> Vec<String> {
-    let parsed: BTreeMap<&str, Document<'_>> =
-        documents.iter().map(|(path, text)| (path.as_str(), Document::parse(text))).collect();
-    let mut targets: BTreeSet<&str> = BTreeSet::from([""]);
+/// What links may lead to.
+struct Targets<'a> {
+    /// Files, and the directories that hold them.
+    paths: BTreeSet<&'a str>,
+    documents: BTreeMap<&'a str, Document<'a>>,
+    /// Rust files and their texts.
+    sources: BTreeMap<&'a str, &'a str>,
+}
+
+/// Checks `documents` (path and text); a link may name any of `paths`, a directory of one, a heading, or a
+/// function of one of the Rust files `sources`.
+pub(super) fn check(
+    documents: &[(String, String)],
+    sources: &[(String, String)],
+    paths: &[String],
+) -> Vec<String> {
+    let parsed = documents.iter().map(|(path, text)| (path.as_str(), Document::parse(text)));
+    let texts = sources.iter().map(|(path, text)| (path.as_str(), text.as_str()));
+    let mut targets = Targets {
+        paths: BTreeSet::from([""]),
+        documents: parsed.collect(),
+        sources: texts.collect(),
+    };
     for path in paths {
-        targets.insert(path);
-        targets.extend(path.match_indices('/').map(|(at, _)| &path[..at]));
+        targets.paths.insert(path);
+        targets.paths.extend(path.match_indices('/').map(|(at, _)| &path[..at]));
     }
 
     let mut findings = Vec::new();
-    for (path, document) in &parsed {
+    for (path, document) in &targets.documents {
         findings.extend(titles(path, document));
         for (line, link) in document.links() {
-            if let Some(problem) = broken(path, link, &targets, &parsed) {
+            if let Some(problem) = broken(path, link, &targets) {
                 findings.push(format!("{path}:{line}: link '{link}': {problem}"));
             }
         }
@@ -42,12 +61,7 @@ fn titles(path: &str, document: &Document<'_>) -> Vec<String> {
     findings
 }
 
-fn broken(
-    path: &str,
-    link: &str,
-    targets: &BTreeSet<&str>,
-    documents: &BTreeMap<&str, Document<'_>>,
-) -> Option<String> {
+fn broken(path: &str, link: &str, targets: &Targets<'_>) -> Option<String> {
     if link.contains("://") || link.starts_with("mailto:") {
         return None;
     }
@@ -60,13 +74,17 @@ fn broken(
         };
         resolved
     };
-    if !targets.contains(resolved.as_str()) {
+    if !targets.paths.contains(resolved.as_str()) {
         return Some(format!("there is no '{resolved}'"));
     }
     if heading.is_empty() {
         return None;
     }
-    let Some(document) = documents.get(resolved.as_str()) else {
+    if let Some(source) = targets.sources.get(resolved.as_str()) {
+        let found = source.contains(&format!("fn {heading}("));
+        return (!found).then(|| format!("'{resolved}' has no function '{heading}'"));
+    }
+    let Some(document) = targets.documents.get(resolved.as_str()) else {
         return Some("only a document has headings".to_owned());
     };
     let found = document.headings().any(|h| anchor(h.1) == heading);
@@ -101,8 +119,9 @@ mod tests {
             ("docs/a.md".to_owned(), text.to_owned()),
             ("README.md".to_owned(), "# R\n## Two Words\n".to_owned()),
         ];
-        let paths = ["docs/a.md", "README.md", "k8s/base/x.yaml"].map(ToOwned::to_owned);
-        check(&documents, &paths)
+        let sources = [("src/a.rs".to_owned(), "fn it_works() {}\n".to_owned())];
+        let paths = ["docs/a.md", "README.md", "k8s/base/x.yaml", "src/a.rs"];
+        check(&documents, &sources, &paths.map(ToOwned::to_owned))
     }
 
     #[test]
@@ -110,6 +129,7 @@ mod tests {
         let text =
             "# A\n[r](../README.md#two-words) [k](../k8s) [s](#a) [w](https://example.org)\n";
         assert_eq!(findings(text), Vec::<String>::new());
+        assert_eq!(findings("# A\n[t](../src/a.rs#it_works)\n"), Vec::<String>::new());
     }
 
     #[test]
@@ -123,6 +143,10 @@ mod tests {
             ["docs/a.md:2: link '../README.md#three': 'README.md' has no heading for '#three'"]
         );
         assert_eq!(findings("# A\n[x](../../up.md)\n").len(), 1);
+        assert_eq!(
+            findings("# A\n[x](../src/a.rs#it)\n"),
+            ["docs/a.md:2: link '../src/a.rs#it': 'src/a.rs' has no function 'it'"]
+        );
     }
 
     #[test]
