@@ -2,7 +2,7 @@
 //! Files are read when the first connection of an endpoint needs them; until that succeeds, each later
 //! attempt reads them again, so what is corrected on disk is taken without a restart.
 
-mod certificate;
+pub mod certificate;
 mod der;
 mod key;
 pub mod location;

@@ -14,9 +14,14 @@ use dormouse_protocol::from_wire::Attached;
 use dormouse_protocol::{Expiration, StateSpec, from_wire, to_wire, types};
 use dormouse_sdk::manifest::{Diagnostics, values};
 use dormouse_statefun::answer::{Chunks, parse_head};
+use dormouse_statefun::tls::certificate::Version1;
 use dormouse_statefun::transport::Retries;
 use dormouse_statefun::url::UrlTemplate;
 use http::{HeaderMap, HeaderName, HeaderValue, Uri};
+use rustls::RootCertStore;
+use rustls::crypto::ring;
+use rustls::pki_types::pem::PemObject as _;
+use rustls::pki_types::{CertificateDer, UnixTime};
 
 /// Longest body that is read of an answer, in bytes.
 const BODY_BYTES_MAX: usize = 1 << 20;
@@ -36,6 +41,7 @@ pub const TARGETS: &[Target] = &[
     Target { name: "manifest", feed: manifest },
     Target { name: "http-request", feed: http_request },
     Target { name: "http-answer", feed: http_answer },
+    Target { name: "certificate", feed: certificate },
     Target { name: "log", feed: dormouse_store::conformance::content::read_as_log },
     Target { name: "records", feed: records },
 ];
@@ -137,6 +143,23 @@ fn http_answer(input: &[u8]) {
         }
         drop(head);
     }
+}
+
+static AUTHORITY: LazyLock<RootCertStore> = LazyLock::new(|| {
+    let pem = include_bytes!("../../../modules/statefun/tests/certs/ca.pem");
+    let mut store = RootCertStore::empty();
+    let certificate = CertificateDer::from_pem_slice(pem).expect("the fixture is a certificate");
+    store.add(certificate).expect("the fixture is an authority");
+    store
+});
+
+/// What an endpoint says that it is, where the TLS library leaves the reading to us.
+fn certificate(input: &[u8]) {
+    let input = CertificateDer::from(input);
+    let Some(certificate) = Version1::read(&input) else { return };
+    let algorithms = ring::default_provider().signature_verification_algorithms;
+    let now = UnixTime::since_unix_epoch(Duration::from_secs(1_800_000_000));
+    drop(certificate.verify(&AUTHORITY.roots, &algorithms, now));
 }
 
 /// Keys and values of rows.

@@ -14,7 +14,7 @@ const VERSION: u8 = 0xa0;
 
 /// The parts of a certificate of version 1.
 #[derive(Debug)]
-pub(crate) struct Version1<'c> {
+pub struct Version1<'c> {
     /// What is signed.
     signed: &'c [u8],
     signature_algorithm: &'c [u8],
@@ -27,7 +27,7 @@ pub(crate) struct Version1<'c> {
 
 /// A public key as certificates hold it.
 #[derive(Debug)]
-pub(crate) struct PublicKey<'c> {
+pub struct PublicKey<'c> {
     /// With tag and length.
     pub(crate) whole: &'c [u8],
     algorithm: &'c [u8],
@@ -36,7 +36,8 @@ pub(crate) struct PublicKey<'c> {
 
 impl<'c> Version1<'c> {
     /// `None` for any other version, and for what is no certificate.
-    pub(crate) fn read(certificate: &'c CertificateDer<'_>) -> Option<Self> {
+    #[must_use]
+    pub fn read(certificate: &'c CertificateDer<'_>) -> Option<Self> {
         let mut outer = Der(certificate.as_ref()).sequence()?;
         let signed = outer.take(SEQUENCE)?;
         let signature_algorithm = outer.take(SEQUENCE)?.content;
@@ -58,7 +59,7 @@ impl<'c> Version1<'c> {
     }
 
     /// Whether one of the anchors has signed it, and it is valid now.
-    pub(crate) fn verify(
+    pub fn verify(
         &self,
         anchors: &[TrustAnchor<'_>],
         algorithms: &WebPkiSupportedAlgorithms,

@@ -303,6 +303,42 @@ fn a_connection_whose_tls_has_ended_is_not_used_again() {
                 tokio::task::yield_now().await;
             }
         }
+        // Nothing more was sent on those that had ended.
+        for mut stream in connections.take().drain(..2) {
+            let tcp = stream.get_mut().0;
+            tcp.readable().await.unwrap();
+            assert_eq!(tcp.try_read(&mut [0]).unwrap(), 0);
+        }
+    });
+}
+
+#[test]
+fn what_waits_in_the_session_goes_out_before_an_answer_is_awaited() {
+    run(async {
+        // Reads late: at one of these lengths the end of the request is all that finds no room.
+        const STEP: usize = 48 << 10;
+        let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+        socket2::SockRef::from(&listener).set_recv_buffer_size(4 << 10).unwrap();
+        let address = listener.local_addr().unwrap();
+        let acceptor = Server::new("server.pem", "server.key").acceptor();
+        tokio::task::spawn_local(async move {
+            loop {
+                let (stream, _) = listener.accept().await.unwrap();
+                let acceptor = acceptor.clone();
+                tokio::task::spawn_local(async move {
+                    let mut stream = acceptor.accept(stream).await.unwrap();
+                    tokio::time::sleep(ms(200)).await;
+                    answer_raw(&mut stream, GOOD_RAW).await;
+                });
+            }
+        });
+        let function = function(&format!("https://{address}/"), with(trusting("ca.pem")));
+        let calls: Vec<_> = (1..60)
+            .map(|number| tokio::task::spawn_local(function.invoke(bob(number * STEP))))
+            .collect();
+        for call in calls {
+            assert_no_effects(call.await.unwrap());
+        }
     });
 }
 
