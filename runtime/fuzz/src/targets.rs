@@ -12,6 +12,7 @@ use dormouse_host::{manifest, plan, yaml};
 use dormouse_http::request::{BodyType, idempotency_key, wait};
 use dormouse_protocol::from_wire::Attached;
 use dormouse_protocol::{Expiration, StateSpec, from_wire, to_wire, types};
+use dormouse_sdk::manifest::date::parse_date;
 use dormouse_sdk::manifest::{Diagnostics, values};
 use dormouse_statefun::answer::{Chunks, parse_head};
 use dormouse_statefun::tls::certificate::Version1;
@@ -101,7 +102,8 @@ fn manifest(input: &[u8]) {
     let read = manifest::read(std::slice::from_ref(&path), &mut diagnostics);
     drop(plan::resolve(&read, &LINKED, &mut diagnostics));
     std::fs::remove_file(path).expect("a manifest can be removed");
-    drop((values::parse_duration(text), values::parse_size(text), UrlTemplate::parse(text)));
+    drop((values::parse_duration(text), values::parse_size(text), parse_date(text)));
+    drop(UrlTemplate::parse(text));
 }
 
 /// A request to an ingress: head and body as a client sends them.
