@@ -156,7 +156,9 @@ fn name_of(target: &FunctionTarget) -> String {
 /// Routers of ingresses that are not there: the binary may be started with several manifests, but
 /// a wrong id would be hard to find.
 fn report_idle_routers(plan: &Plan, linked: &Linked, start: &Span, diagnostics: &mut Diagnostics) {
-    let bound: Vec<String> = plan.ingresses.iter().map(|ingress| ingress.id.to_string()).collect();
+    let bound = plan.ingresses.iter().map(|ingress| &ingress.id);
+    let bound = bound.chain(plan.unavailable(Side::Ingress).map(|(id, _)| id));
+    let bound: Vec<String> = bound.map(ToString::to_string).collect();
     let names: Vec<&str> = bound.iter().map(String::as_str).collect();
     for router in &linked.routers {
         if !names.contains(&router.ingress) {
