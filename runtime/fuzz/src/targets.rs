@@ -102,7 +102,7 @@ fn manifest(input: &[u8]) {
     let read = manifest::read(std::slice::from_ref(&path), &mut diagnostics);
     drop(plan::resolve(&read, &LINKED, &mut diagnostics));
     std::fs::remove_file(path).expect("a manifest can be removed");
-    drop((values::parse_duration(text), values::parse_size(text), parse_date(text)));
+    let _ = (values::parse_duration(text), values::parse_size(text), parse_date(text));
     drop(UrlTemplate::parse(text));
 }
 
