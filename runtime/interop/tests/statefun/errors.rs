@@ -29,7 +29,7 @@ fn stops_one_message(name: &str, fatal: Reply, cause: &str) -> Result<()> {
         let said = log.trim_end().to_owned();
         Effects::new().set("log", &Value::string(&log)).record(RECORDS, &said).into()
     };
-    let fields = FRAIL.replace("call: 2s", "call: 2s, payload_max_bytes: 65536");
+    let fields = FRAIL.replace("call: 4s", "call: 4s, payload_max_bytes: 65536");
     Stage::play(&format!("errors-{name}"), &fields, handler, |stage| {
         stage.tell("s/f/a", "before")?;
         ensure!(stage.application.record(RECORDS)? == "before");

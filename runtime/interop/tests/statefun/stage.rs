@@ -16,7 +16,7 @@ pub(crate) struct Stage {
 
 /// Fields of the endpoint that let a call fail soon, and its message be given up then.
 pub(crate) const FRAIL: &str =
-    "transport: {call: 2s}, failure: {retry: {attempts: 1}, then: dead-letter}";
+    "transport: {call: 4s}, failure: {retry: {attempts: 1}, then: dead-letter}";
 
 impl Stage {
     /// Runs `story` with an endpoint that has these further fields, each as in a flow mapping.
