@@ -4,6 +4,7 @@
 use std::collections::BTreeSet;
 use std::fs;
 use std::io::{BufRead as _, BufReader};
+use std::net::{Ipv4Addr, TcpStream};
 use std::path::Path;
 use std::process::{Child, Command, ExitStatus, Stdio};
 use std::sync::mpsc::{Receiver, channel};
@@ -59,6 +60,24 @@ impl Process {
         });
         let mut process = Self { name: name.to_owned(), child, banner: Vec::new() };
         process.await_ready(&lines)?;
+        Ok(process)
+    }
+
+    /// Starts a process that says nothing, and waits until it listens on this port of 127.0.0.1.
+    pub(crate) fn start_listening(name: &str, mut command: Command, port: u16) -> Result<Self> {
+        let child = command.stdin(Stdio::null()).stdout(Stdio::null()).stderr(Stdio::null());
+        let child = child.spawn().with_context(|| format!("cannot start {name}"))?;
+        running().insert(child.id());
+        let banner = vec![format!("{name} http://127.0.0.1:{port}")];
+        let mut process = Self { name: name.to_owned(), child, banner };
+        let deadline = Instant::now() + PATIENCE;
+        while TcpStream::connect((Ipv4Addr::LOCALHOST, port)).is_err() {
+            let ended = process.child.try_wait()?;
+            if ended.is_some() || Instant::now() > deadline {
+                bail!("{name} did not listen on port {port}: {ended:?}");
+            }
+            std::thread::sleep(Duration::from_millis(10));
+        }
         Ok(process)
     }
 

@@ -14,6 +14,7 @@ pub(crate) mod remote;
 pub(crate) mod restart;
 pub(crate) mod ring;
 pub(crate) mod scale;
+pub(crate) mod sdk;
 pub(crate) mod timers;
 pub(crate) mod values;
 
@@ -57,6 +58,7 @@ pub(crate) const BENCHMARKS: &[Benchmark] = &[
     benchmark("memory", "idle memory, start, memory of awake and sleeping instances", memory::run),
     long("timers", "ten million delayed messages: lateness, memory, restart", timers::run),
     benchmark("cost", "allocations, system calls and bytes of a message", cost::run),
+    long("sdk", "functions of the StateFun SDKs, beside what their servers can do", sdk::run),
     long("scale", "many more instances than fit into memory", scale::run),
     long("growth", "what a message costs with three times as many instances", scale::growth),
     long("restart", "kill -9 with much state and a full log, to the first answer", restart::run),
@@ -139,6 +141,7 @@ impl Bench {
             directory,
             manifest: http_ingress(),
             store,
+            shards: SHARDS,
             flags,
         })
     }

@@ -10,7 +10,7 @@ use anyhow::{Context as _, Result, ensure};
 
 use crate::load::connection::{get, request};
 use crate::process::Process;
-use crate::rows::{PARTITIONS, SHARDS};
+use crate::rows::PARTITIONS;
 
 /// How long messages under way may take to be finished.
 const SETTLE: Duration = Duration::from_secs(60);
@@ -37,6 +37,7 @@ pub(crate) struct Setup<'a> {
     pub(crate) directory: &'a Path,
     pub(crate) manifest: String,
     pub(crate) store: &'a str,
+    pub(crate) shards: usize,
     /// Further flags.
     pub(crate) flags: &'a [&'a str],
 }
@@ -59,7 +60,12 @@ impl Server {
         command.arg("run").arg(&manifest);
         let data = setup.directory.join("data");
         command.arg("--data").arg(&data);
-        command.args(["--shards", &SHARDS.to_string(), "--partitions", &PARTITIONS.to_string()]);
+        command.args([
+            "--shards",
+            &setup.shards.to_string(),
+            "--partitions",
+            &PARTITIONS.to_string(),
+        ]);
         command.args(["--store", setup.store, "--admin", "127.0.0.1:0"]).args(setup.flags);
         let process = Process::start("the server", command)?;
         let address = process.address("ingress")?;

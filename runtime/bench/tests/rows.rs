@@ -89,3 +89,14 @@ fn restarts_are_measured() {
     assert!(figure(row, "data directory before the load") > 16.0);
     assert!(figure(row, "committed since the last checkpoint") > 1.8);
 }
+
+/// In every language, every hop is committed once.
+#[test]
+fn functions_of_the_sdks_are_measured() {
+    let rows = run(&["sdk"]);
+    for language in ["python", "javascript", "go", "java"] {
+        let name = format!("sdk/{language}");
+        is_limited(&rows, &name, "its server alone");
+        assert!(figure(row(&rows, &name), "messages per call") >= 1.0);
+    }
+}

@@ -57,7 +57,7 @@ const LAYERS: &[Layer] = &[
     layer(
         "dormouse-bench",
         "runtime/bench",
-        &[PROTOCOL, SDK, SERVE, ENGINE, STORE, HOST, STATEFUN, PLAYGROUND, HTTP, DORMOUSE],
+        &[PROTOCOL, SDK, SERVE, ENGINE, STORE, HOST, STATEFUN, PLAYGROUND, HTTP, DORMOUSE, INTEROP],
         &[],
     ),
     layer(

@@ -14,7 +14,7 @@ use crate::load::traffic::OwnKeys;
 use crate::process::Usage;
 use crate::report::Row;
 use crate::rows::generators::{self, Accounts};
-use crate::rows::{Bench, counter, http, project_binary};
+use crate::rows::{Bench, SHARDS, counter, http, project_binary};
 use crate::server::{Metrics, Server, Setup, http_ingress};
 use crate::tracer::Tracer;
 
@@ -59,6 +59,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
             directory: &directory,
             manifest: http_ingress(),
             store: "embedded",
+            shards: SHARDS,
             flags: &[],
         })?;
         let mut observed = Observed::new(&counted, None);

@@ -14,7 +14,7 @@ use crate::load::connection::request;
 use crate::process::Process;
 use crate::report::Row;
 use crate::rows::generators::{await_written, sweep};
-use crate::rows::{Bench, project_binary};
+use crate::rows::{Bench, SHARDS, project_binary};
 use crate::server::{Server, Setup, http_ingress};
 
 /// Instances that are woken.
@@ -50,6 +50,7 @@ fn idle(bench: &mut Bench) -> Result<()> {
         directory: &directory,
         manifest: http_ingress(),
         store: "embedded",
+        shards: SHARDS,
         flags: &[],
     })?;
     std::thread::sleep(Duration::from_secs(2));

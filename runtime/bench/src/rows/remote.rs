@@ -10,7 +10,7 @@ use crate::load::traffic::OwnKeys;
 use crate::process::Process;
 use crate::rows::http::KEYS;
 use crate::rows::raw::CONNECTIONS;
-use crate::rows::{Bench, project_binary, raw, role};
+use crate::rows::{Bench, SHARDS, project_binary, raw, role};
 use crate::server::{Server, Setup, http_ingress};
 
 /// A runtime, and the functions behind it.
@@ -65,6 +65,7 @@ pub(crate) fn start(bench: &mut Bench, function: &str) -> Result<Pair> {
         directory: &directory,
         manifest: http_ingress() + &endpoint,
         store: "embedded",
+        shards: SHARDS,
         flags: &[],
     })?;
     Ok(Pair { server, backend })

@@ -10,7 +10,7 @@ use dormouse_sdk::ValueType as _;
 use crate::functions::Read;
 use crate::functions::alarm::{ALARM, Alarms, CLOCK, Noted, now};
 use crate::report::Row;
-use crate::rows::{Bench, own_binary};
+use crate::rows::{Bench, SHARDS, own_binary};
 use crate::server::{Server, Setup, http_ingress};
 
 /// Messages that are pending in the background, due between one and two hours from now.
@@ -63,6 +63,7 @@ fn start(directory: &Path) -> Result<Server> {
         directory,
         manifest: http_ingress(),
         store: "embedded",
+        shards: SHARDS,
         flags: &["--memory", "512MB"],
     })
 }

@@ -93,8 +93,20 @@ function actor(context, message) {
   }
 }
 
+const RING = 10000;
+
+function relay(context, message) {
+  context.storage.count = (context.storage.count || 0) + 1;
+  const left = message.asInt();
+  if (left > 0) {
+    const id = String((parseInt(context.self.id) + 1) % RING);
+    context.send(messageBuilder({ typename: "suite/relay", id, value: left - 1, valueType: StateFun.intType() }));
+  }
+}
+
 const functions = new StateFun();
 functions.bind({ typename: "suite/actor", specs, fn: actor });
 functions.bind({ typename: "frail/actor", specs, fn: actor });
+functions.bind({ typename: "suite/relay", specs: specs.slice(0, 1), fn: relay });
 
 http.createServer(functions.handler()).listen(Number(process.env.PORT), "127.0.0.1");

@@ -21,6 +21,7 @@ from statefun import (
 )
 
 BRIEF = timedelta(milliseconds=1500)
+RING = 10_000
 
 STATES = [
     ValueSpec(name="count", type=IntType),
@@ -58,6 +59,15 @@ async def actor(context, message):
 @functions.bind(typename="frail/actor", specs=STATES)
 async def frail(context, message):
     await actor(context, message)
+
+
+@functions.bind(typename="suite/relay", specs=[ValueSpec(name="count", type=IntType)])
+async def relay(context, message):
+    context.storage.count = (context.storage.count or 0) + 1
+    left = message.as_int()
+    if left > 0:
+        next_id = str((int(context.address.id) + 1) % RING)
+        context.send(message_builder(target_typename="suite/relay", target_id=next_id, int_value=left - 1))
 
 
 def act(context, step):

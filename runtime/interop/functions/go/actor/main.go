@@ -19,7 +19,10 @@ type egressRecord struct {
 	Payload string `json:"payload"`
 }
 
-const brief = 1500 * time.Millisecond
+const (
+	brief = 1500 * time.Millisecond
+	ring  = 10_000
+)
 
 var (
 	sinkType         = statefun.TypeNameFrom("probe/sink")
@@ -43,6 +46,18 @@ func actor(ctx statefun.Context, message statefun.Message) error {
 		if err := act(ctx, strings.TrimSpace(step)); err != nil {
 			return err
 		}
+	}
+	return nil
+}
+
+func relay(ctx statefun.Context, message statefun.Message) error {
+	var count int32
+	ctx.Storage().Get(states["count"], &count)
+	ctx.Storage().Set(states["count"], count+1)
+	if left := message.AsInt32(); left > 0 {
+		id := strconv.FormatInt((number(ctx.Self().Id)+1)%ring, 10)
+		target := statefun.Address{FunctionType: ctx.Self().FunctionType, Id: id}
+		ctx.Send(statefun.MessageBuilder{Target: target, Value: left - 1})
 	}
 	return nil
 }
@@ -191,6 +206,14 @@ func main() {
 		if err != nil {
 			log.Fatal(err)
 		}
+	}
+	err := functions.WithSpec(statefun.StatefulFunctionSpec{
+		FunctionType: statefun.TypeNameFrom("suite/relay"),
+		States:       []statefun.ValueSpec{states["count"]},
+		Function:     statefun.StatefulFunctionPointer(relay),
+	})
+	if err != nil {
+		log.Fatal(err)
 	}
 	http.Handle("/statefun", functions.AsHandler())
 	log.Fatal(http.ListenAndServe("127.0.0.1:"+os.Getenv("PORT"), nil))

@@ -24,6 +24,7 @@ import serving.Server.EgressRecord;
 /** The actor with the official Java SDK: it does what its message says, see the README. */
 public final class Actor implements StatefulFunction {
   private static final TypeName SINK = TypeName.typeNameFromString("probe/sink");
+  private static final int RING = 10_000;
   private static final Duration BRIEF_TIME = Duration.ofMillis(1500);
 
   private static final ValueSpec<Integer> COUNT = ValueSpec.named("count").withIntType();
@@ -135,8 +136,25 @@ public final class Actor implements StatefulFunction {
             .build());
   }
 
+  private static CompletableFuture<Void> relay(Context context, Message message) {
+    AddressScopedStorage storage = context.storage();
+    storage.set(COUNT, storage.get(COUNT).orElse(0) + 1);
+    int left = message.asInt();
+    if (left > 0) {
+      String next = String.valueOf((Integer.parseInt(context.self().id()) + 1) % RING);
+      context.send(
+          MessageBuilder.forAddress(context.self().type(), next).withValue(left - 1).build());
+    }
+    return context.done();
+  }
+
   public static void main(String[] arguments) {
     StatefulFunctions functions = new StatefulFunctions();
+    functions.withStatefulFunction(
+        StatefulFunctionSpec.builder(TypeName.typeNameFromString("suite/relay"))
+            .withValueSpec(COUNT)
+            .withSupplier(() -> Actor::relay)
+            .build());
     for (String typename : new String[] {"suite/actor", "frail/actor"}) {
       functions.withStatefulFunction(
           StatefulFunctionSpec.builder(TypeName.typeNameFromString(typename))

@@ -1,0 +1,216 @@
+//! Functions written with the official StateFun SDKs: their server alone on one core, Dormouse on the
+//! other. Tokens that the function passes on from id to id are the load, so that every call brings one
+//! message and nothing but Dormouse asks; beside it the same request from a plain HTTP load generator.
+
+use std::process::Command;
+use std::time::{Duration, Instant};
+
+use anyhow::{Context as _, Result, ensure};
+use dormouse_interop::packages::{self, Language, Program};
+use dormouse_interop::process::{lasting_port, run as run_tool};
+use dormouse_interop::wire::{INT, address, field, int, typed_value};
+
+use crate::load::connection::Response;
+use crate::load::traffic::Traffic;
+use crate::load::{Load, Outcome};
+use crate::process::Process;
+use crate::report::Row;
+use crate::rows::{Bench, project_binary};
+use crate::server::{Metrics, Server, Setup, http_ingress};
+
+/// The functions' server has a core of its own; the runtime, and the load generator, have the other.
+const SERVER_CORE: &str = "1";
+const OWN_CORE: &str = "0";
+
+/// Requests under way at once: connections of the load generator, and tokens.
+const UNDER_WAY: u64 = 64;
+
+/// Ids that the function passes tokens around, and the function.
+const RING: u64 = 10_000;
+const RELAY: &str = "suite/relay";
+
+/// Longest time that the tokens may take.
+const PATIENCE: Duration = Duration::from_secs(300);
+
+const LANGUAGES: [(&str, Language); 4] = [
+    ("python", Language::Python),
+    ("javascript", Language::JavaScript),
+    ("go", Language::Go),
+    ("java", Language::Java),
+];
+
+pub(crate) fn run(bench: &mut Bench) -> Result<()> {
+    pin_this_process(OWN_CORE)?;
+    let done = LANGUAGES.iter().try_for_each(|(name, language)| {
+        one(bench, name, *language).with_context(|| format!("sdk/{name}"))
+    });
+    let last = std::thread::available_parallelism().map_or(1, usize::from).max(2) - 1;
+    pin_this_process(&format!("0-{last}"))?;
+    done
+}
+
+fn one(bench: &mut Bench, name: &str, language: Language) -> Result<()> {
+    let backend = functions(language)?;
+    let at = backend.address("functions")?;
+    // A virtual machine that compiles as it runs is slow at first: the first run only warms it up.
+    generated(bench, &backend, &at)?;
+    let outcome = generated(bench, &backend, &at)?;
+    let title = format!("{name} SDK alone, {UNDER_WAY} connections of a plain load generator");
+    let bare = outcome.row(&format!("sdk/{name}/alone"), &title);
+    let ceiling = outcome.per_second();
+    bench.add(bare);
+    let mut row = passed_on(bench, name, &at, ceiling)?;
+    row.of_limit("its server alone", ceiling);
+    let reached = row.per_second.unwrap_or(0.0);
+    let is_met = reached >= (0.85 * ceiling).min(50_000.0);
+    row.aim("at least 85 % of its server alone, or 50,000/s", is_met);
+    bench.add(row);
+    backend.kill()
+}
+
+/// A server with the functions of this language, on its core.
+fn functions(language: Language) -> Result<Process> {
+    let port = lasting_port()?;
+    let plain = packages::functions(language, Program::Actor)?;
+    let mut command = Command::new("taskset");
+    command.args(["-c", SERVER_CORE]).arg(plain.get_program()).args(plain.get_args());
+    command.env("PORT", port.to_string());
+    if let Some(directory) = plain.get_current_dir() {
+        command.current_dir(directory);
+    }
+    Process::start_listening("functions", command, port)
+}
+
+fn pin_this_process(cores: &str) -> Result<()> {
+    let id = std::process::id().to_string();
+    let mut command = Command::new("taskset");
+    command.args(["--all-tasks", "--cpu-list", "--pid", cores, &id]);
+    run_tool(&mut command, "util-linux (apt-get install util-linux)").map(drop)
+}
+
+/// The load of a plain generator.
+fn generated(bench: &Bench, backend: &Process, at: &str) -> Result<Outcome> {
+    let connections = UNDER_WAY as usize;
+    let load = Load::closed(at, connections, bench.measured);
+    let call = Call { request: request(at), answer: None };
+    Ok(load.run(backend, vec![call; connections])?.0)
+}
+
+/// What the runtime sends in the middle of a run.
+fn request(at: &str) -> Vec<u8> {
+    let target = field(1, &address("suite", "relay", "5000"));
+    let count = field(2, &typed_value(INT, &int(1_000)));
+    let state = field(2, &[field(1, b"count"), count].concat());
+    let caller = field(1, &address("suite", "relay", "4999"));
+    let argument = field(2, &typed_value(INT, &int(500)));
+    let body = field(100, &[target, state, field(3, &[caller, argument].concat())].concat());
+    let mut request = format!(
+        "POST /statefun HTTP/1.1\r\nhost: {at}\r\ncontent-type: application/octet-stream\r\n\
+         accept: application/octet-stream\r\naccept-encoding: gzip,deflate\r\n\
+         connection: keep-alive\r\nuser-agent: statefun\r\ncontent-length: {}\r\n\r\n",
+        body.len()
+    )
+    .into_bytes();
+    request.extend(body);
+    request
+}
+
+/// The same request all the time. The first answer must change the state and send a message; all others
+/// must be the same.
+#[derive(Clone, Debug)]
+struct Call {
+    request: Vec<u8>,
+    answer: Option<Vec<u8>>,
+}
+
+impl Traffic for Call {
+    fn request(&mut self, bytes: &mut Vec<u8>) {
+        bytes.extend_from_slice(&self.request);
+    }
+
+    fn check(&mut self, response: &Response<'_>) -> Result<(), String> {
+        if response.status != 200 {
+            return Err(format!("status {}", response.status));
+        }
+        if let Some(answer) = &self.answer {
+            let is_same = answer == response.body;
+            return if is_same { Ok(()) } else { Err("another answer".to_owned()) };
+        }
+        let holds = |part: &[u8]| response.body.windows(part.len()).any(|found| found == part);
+        if !holds(&int(1_001)) || !holds(&int(499)) || !holds(b"5001") {
+            return Err(format!("the answer {:02x?}", response.body));
+        }
+        self.answer = Some(response.body.to_vec());
+        Ok(())
+    }
+}
+
+/// Tokens that the function passes on, each so often that it takes as long as a row is measured.
+fn passed_on(bench: &mut Bench, name: &str, at: &str, ceiling: f64) -> Result<Row> {
+    let directory = bench.new_directory();
+    let endpoint = format!(
+        "---\nkind: io.statefun.endpoints.v2/http\nspec:\n  functions: {RELAY}\n  \
+         urlPathTemplate: http://{at}/statefun\n"
+    );
+    let server = Server::start(&Setup {
+        binary: project_binary("dormouse", "dormouse")?,
+        directory: &directory,
+        manifest: http_ingress() + &endpoint,
+        store: "embedded",
+        shards: 1,
+        flags: &[],
+    })?;
+    let hops = ((ceiling * bench.measured.as_secs_f64()) as u64 / UNDER_WAY).max(20);
+    let left = int(i32::try_from(hops - 1).context("too many hops")?);
+    for token in 0..UNDER_WAY {
+        server.send(RELAY, &(token * (RING / UNDER_WAY)).to_string(), INT, &left)?;
+    }
+    let all = UNDER_WAY * hops;
+    let begin = watch(&server, all / 10)?;
+    let end = watch(&server, all - all / 10)?;
+    let done = processed(&server.settle()?);
+    ensure!(
+        done == all,
+        "{UNDER_WAY} tokens were passed on {all} times, and {done} were committed"
+    );
+    let title = format!("{name} SDK, {UNDER_WAY} tokens passed on from id to id");
+    let mut row = Row::new(format!("sdk/{name}"), &title);
+    let messages = (end.messages - begin.messages) as f64;
+    row.per_second = Some(messages / (end.at - begin.at).as_secs_f64());
+    row.peak_bytes = Some(server.process.peak_bytes()?);
+    row.cpu_micros = Some((end.cpu_seconds - begin.cpu_seconds) * 1e6 / messages);
+    let metrics = server.metrics()?;
+    let calls = metrics.sum("dormouse_function_invocations_total");
+    row.figure("messages per call", metrics.messages_of(RELAY) as f64 / calls, "");
+    server.stop()?;
+    Ok(row)
+}
+
+/// A moment of the run.
+#[derive(Clone, Copy, Debug)]
+struct Moment {
+    at: Instant,
+    messages: u64,
+    cpu_seconds: f64,
+}
+
+/// The moment at which so many messages are done.
+fn watch(server: &Server, messages: u64) -> Result<Moment> {
+    let deadline = Instant::now() + PATIENCE;
+    loop {
+        let done = processed(&server.metrics()?);
+        let at = Instant::now();
+        if done >= messages {
+            let cpu_seconds = server.process.usage()?.cpu_seconds;
+            return Ok(Moment { at, messages: done, cpu_seconds });
+        }
+        ensure!(at < deadline, "{done} of {messages} messages within {PATIENCE:?}");
+        std::thread::sleep(Duration::from_millis(10));
+    }
+}
+
+/// Calls count a message again when it is given to a function twice, as the first ones are, which ask
+/// for its states; commits count it once.
+fn processed(metrics: &Metrics) -> u64 {
+    metrics.sum("dormouse_messages_processed_total") as u64
+}
