@@ -121,8 +121,11 @@ fn system(workspace: &Workspace) -> Result<()> {
     interop(workspace, &["--lib", "--bins", "--test", "system"], "1")
 }
 
-/// The conformance tests wait more than they work; function servers in four languages do not.
+/// Manifests first. The conformance tests wait more than they work; function servers in four languages do
+/// not.
 fn statefun(workspace: &Workspace) -> Result<()> {
+    let manifests = ["test", "--package", "dormouse", "--test", "cli", "--locked", "statefun::"];
+    cargo(workspace).args(manifests).run()?;
     interop(workspace, &["--test", "statefun"], "4")?;
     interop(workspace, &["--test", "sdks"], "2")
 }

@@ -5,8 +5,9 @@
 //! ([`answers`]); retries and budgets of both transports ([`retries`]); effects, their order, callers and
 //! batches ([`effects`], [`callers`], [`batches`], [`delayed`]); state, present and empty, and its
 //! expiration ([`state`]); which endpoint is called ([`routing`]); what ends a job of StateFun ([`errors`]) or
-//! stops all of it ([`limits`]). The functions of the official SDKs and the applications of the playground are
-//! in the tests `sdks`.
+//! stops all of it ([`limits`]); how state comes from another runtime ([`moving`]). Manifests of all kinds are
+//! among the tests of the command line (`runtime/cli/tests/cli/statefun.rs`); the functions of the official SDKs
+//! and the applications of the playground are in the tests `sdks`.
 
 mod answers;
 mod batches;
