@@ -4,6 +4,7 @@
 use std::collections::BTreeMap;
 
 use dormouse_protocol::TypeName;
+use dormouse_protocol::partition::RESERVED_NAMESPACE_PREFIX;
 
 use super::values::{list, mismatch, text, type_name};
 use super::{Diagnostics, Fields, Node, Span};
@@ -116,6 +117,11 @@ fn read_target(node: &Node, diagnostics: &mut Diagnostics) -> Option<Target> {
     let function = type_name(node, "targets", diagnostics)?;
     if function.namespace.contains('*') || function.name.contains('*') {
         mismatch(node, "targets", "one function type, without `*`", diagnostics);
+        return None;
+    }
+    if function.namespace.starts_with(RESERVED_NAMESPACE_PREFIX) {
+        let expected = "a function of the application: the namespace `dormouse.*` is reserved";
+        mismatch(node, "targets", expected, diagnostics);
         return None;
     }
     Some(Target { span: node.span.clone(), function })

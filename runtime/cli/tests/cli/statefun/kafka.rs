@@ -50,7 +50,7 @@ fn an_ingress_without_topics() {
 fn topics_that_cannot_be() {
     ingress(
         "  id: in\n  address: k:1\n  consumerGroupId: g\n  topics:\n    - {}\n    - topic: a/b\n      valueType: [x]\n      \
-         targets: a/f\n    - {topic: t, valueType: x, targets: [f, 'a/*']}\n    - t\n",
+         targets: a/f\n    - {topic: t, valueType: x, targets: [f, 'a/*', dormouse.http/request]}\n    - t\n",
         expect![[r#"
             module.yaml:6:7: error: `id`: expected `<namespace>/<name>`, found `in`
             module.yaml:10:7: error: missing field `topic`: expected the name of a topic: 1 to 249 letters, digits, `.`, `_` and `-`
@@ -61,8 +61,9 @@ fn topics_that_cannot_be() {
             module.yaml:13:16: error: `targets`: expected a list, found `a/f`
             module.yaml:14:42: error: `targets`: expected `<namespace>/<name>`, found `f`
             module.yaml:14:45: error: `targets`: expected one function type, without `*`, found `a/*`
+            module.yaml:14:52: error: `targets`: expected a function of the application: the namespace `dormouse.*` is reserved, found `dormouse.http/request`
             module.yaml:15:7: error: topics: expected a map, found `t`
-            10 errors
+            11 errors
             exit 2
         "#]],
     );
