@@ -50,9 +50,12 @@ impl Location {
             };
             self.fault(&format!("{found}{}", self.path.display()))
         };
-        let length = std::fs::metadata(&self.path).map_err(failed)?.len();
-        if length > FILE_BYTES_MAX {
-            let path = self.path.display();
+        let (path, found) = (self.path.display(), std::fs::metadata(&self.path).map_err(failed)?);
+        // Reading a device or a pipe might never end.
+        if !found.is_file() {
+            return Err(self.fault(&format!("expected a file, found something else: {path}")));
+        }
+        if found.len() > FILE_BYTES_MAX {
             return Err(self.fault(&format!("{path} is longer than {FILE_BYTES_MAX} bytes")));
         }
         std::fs::read(&self.path).map_err(failed)
@@ -132,6 +135,23 @@ mod tests {
         assert!(parse("https://host/ca.pem").unwrap_err().contains("expected a path"));
         assert!(parse("file://host/ca.pem").unwrap_err().contains("of this machine"));
         assert!(parse("classpath:").unwrap_err().contains("the path of a file"));
+    }
+
+    #[test]
+    fn only_files_of_a_bounded_length_are_read() {
+        let directory = tempfile::tempdir().unwrap();
+        let span = Span { file: Arc::from(Path::new("/app/module.yaml")), line: 7, column: 3 };
+        let location = |path: &Path| Location::parse(path.to_str().unwrap(), "x", &span).unwrap();
+        let refusal = location(directory.path()).read().unwrap_err();
+        assert!(refusal.contains("expected a file, found something else"), "{refusal}");
+        assert!(location(Path::new("/dev/zero")).read().is_err());
+        let path = directory.path().join("bundle.pem");
+        let file = std::fs::File::create(&path).unwrap();
+        file.set_len(FILE_BYTES_MAX).unwrap();
+        assert_eq!(location(&path).read().unwrap().len() as u64, FILE_BYTES_MAX);
+        file.set_len(FILE_BYTES_MAX + 1).unwrap();
+        let refusal = location(&path).read().unwrap_err();
+        assert!(refusal.contains("is longer than 4194304 bytes"), "{refusal}");
     }
 
     #[test]

@@ -236,17 +236,21 @@ fn the_budget_of_async_counts_everything() {
 #[test]
 fn okhttp_waits_for_a_connection_as_long_as_for_an_answer() {
     run(async {
-        let (address, _) = hyper_server(async |_| {
-            tokio::time::sleep(ms(200)).await;
-            good(NO_EFFECTS)
-        })
-        .await;
-        let transport = Transport { pool_size: 1, connect: ms(20), ..Transport::okhttp() };
+        let (address, _) = hyper_server(async |_| std::future::pending().await).await;
+        let transport = Transport {
+            pool_size: 1,
+            connect: ms(20),
+            call: ms(150),
+            read: None,
+            ..Transport::okhttp()
+        };
         let function = function(&format!("http://{address}/"), transport);
         let first = tokio::task::spawn_local(function.invoke(bob(0)));
         tokio::task::yield_now().await;
-        assert_no_effects(function.invoke(bob(0)).await);
-        assert_no_effects(first.await.unwrap());
+        let message = refusal(function.invoke(bob(0)).await);
+        assert!(message.contains("expected an answer within 150"), "{message}");
+        assert!(!message.contains("busy"), "{message}");
+        refusal(first.await.unwrap());
     });
 }
 
