@@ -1,15 +1,16 @@
 //! Messages in: to a mailbox in memory, or straight to the store where memory is not for them. Never
 //! refused; an input that is not finished when its commit is sealed is written there as pending.
 
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
-use dormouse_protocol::partition::{partition_of_hash, placement_hash};
 use dormouse_protocol::{Address, Message, Partition};
 
 use crate::action::Action;
 use crate::activation::{Activation, Phase, Spill};
 use crate::breakage::{Breakage, breaks};
 use crate::event::SubmitToken;
+use crate::finish::Target;
 use crate::keys;
 use crate::mailbox::Entry;
 use crate::record::put_message;
@@ -17,28 +18,32 @@ use crate::shard::Shard;
 
 impl Shard {
     pub(crate) fn submit(&mut self, message: Message, token: Option<SubmitToken>) {
-        let hash = placement_hash(&message.target);
-        let partition = partition_of_hash(hash, self.config.partitions);
-        if let Some(token) = token {
-            self.scope(partition).release_when_durable(Action::Accepted(token));
+        let at = self.look_up(&message.target);
+        match token {
+            Some(token) if self.is_question(&message) => self.take_question(at, message, token),
+            _ => {
+                let accepted = token.map(Action::Accepted);
+                self.scope(at.partition).open.releases.extend(accepted);
+                self.enqueue_at(at, Arc::new(message), None);
+            }
         }
-        self.enqueue(partition, hash, Arc::new(message));
     }
 
     /// A message for an address of `partition`, which this shard owns.
     pub(crate) fn enqueue(&mut self, partition: Partition, hash: u64, message: Arc<Message>) {
         let found = self.activations.find(hash, &message.target);
-        self.enqueue_at(found, partition, hash, message);
+        self.enqueue_at(Target { hash, partition, found }, message, None);
     }
 
-    /// The same, for an address that was looked up already.
+    /// The same, for an address that was looked up already. One that is held in memory is written by the
+    /// open commit, or, as a question of this number, later; answers the slot that holds it.
     pub(crate) fn enqueue_at(
         &mut self,
-        found: Option<u32>,
-        partition: Partition,
-        hash: u64,
+        at: Target,
         message: Arc<Message>,
-    ) {
+        question: Option<NonZeroU32>,
+    ) -> Option<u32> {
+        let Target { hash, partition, found } = at;
         self.stats.messages_accepted += 1;
         let part = self.part(partition);
         part.arrival += 1;
@@ -48,11 +53,11 @@ impl Shard {
             None if !self.is_served(&message.target) => {
                 self.stats.unserved += 1;
                 self.put_pending(partition, &message.target, arrival, &message);
-                return;
+                return None;
             }
             None if !self.may_wake() => {
                 self.put_aside(partition, arrival, &message);
-                return;
+                return None;
             }
             None => self.wake(partition, hash, &message.target),
         };
@@ -71,14 +76,16 @@ impl Shard {
         let is_behind = activation.spill.is_spilled
             && !activation.is_reading_all()
             && !breaks(Breakage::PendingAfterNew);
-        if is_behind || overflows {
-            self.spill(slot, arrival, &message);
+        let is_held = !is_behind && !overflows;
+        if is_held {
+            self.hold(slot, Entry { arrival, is_persisted: false, question, message });
         } else {
-            self.hold(slot, Entry { arrival, is_persisted: false, message });
+            self.spill(slot, arrival, &message);
         }
         if !is_busy {
             self.schedule(slot);
         }
+        is_held.then_some(slot)
     }
 
     pub(crate) fn is_served(&mut self, address: &Address) -> bool {
@@ -112,18 +119,26 @@ impl Shard {
     }
 
     /// Keeps a message in memory; the commit that is open when it came writes it unless it is finished
-    /// by then.
+    /// by then, or a question.
     fn hold(&mut self, slot: u32, entry: Entry) {
         let weight = entry.message.weight();
+        let is_written = entry.question.is_none();
         self.stats.mailbox_messages += 1;
         self.stats.mailbox_bytes += weight as u64;
         let activation = self.activations.get(slot);
         activation.mailbox.push(entry);
-        let is_new = !activation.flags.has_input;
-        activation.flags.has_input = true;
-        let partition = activation.partition;
         self.activations.reweigh(slot, weight, 0);
-        if is_new {
+        if is_written {
+            self.list_input(slot);
+        }
+    }
+
+    /// Lists the activation among those whose messages the open commit writes.
+    pub(crate) fn list_input(&mut self, slot: u32) {
+        let activation = self.activations.get(slot);
+        if !activation.flags.has_input {
+            activation.flags.has_input = true;
+            let partition = activation.partition;
             self.scope(partition).open.inputs.push(slot);
         }
     }

@@ -16,6 +16,8 @@ pub enum Breakage {
     ReleaseEarly,
     /// Inputs that are not finished are not written when the commit is sealed.
     DropPending,
+    /// A question that takes long is told to be accepted without being written.
+    ForgetQuestion,
     /// Finished inputs are not deleted.
     KeepPending,
     /// New messages go before those that a crash left pending.

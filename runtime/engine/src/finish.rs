@@ -23,11 +23,11 @@ const LOOKED_UP_TOGETHER: usize = 16;
 
 /// Where a message goes.
 #[derive(Clone, Copy, Debug)]
-struct Target {
-    hash: u64,
-    partition: Partition,
+pub(crate) struct Target {
+    pub(crate) hash: u64,
+    pub(crate) partition: Partition,
     /// The slot of the instance, if it is awake here.
-    found: Option<u32>,
+    pub(crate) found: Option<u32>,
 }
 
 impl Shard {
@@ -165,6 +165,9 @@ impl Shard {
         let mut weight = 0;
         for entry in &batch {
             weight += entry.message.weight();
+            if let Some(number) = entry.question {
+                self.settle_question(number);
+            }
             if entry.is_persisted && !breaks(Breakage::KeepPending) {
                 keys::pending(&mut self.key, partition, &entry.message.target, entry.arrival);
                 self.delete(partition);
@@ -196,7 +199,7 @@ impl Shard {
         }
     }
 
-    fn look_up(&self, address: &Address) -> Target {
+    pub(crate) fn look_up(&self, address: &Address) -> Target {
         let hash = placement_hash(address);
         let partition = partition_of_hash(hash, self.config.partitions);
         // Nobody of another shard is awake here.
@@ -226,7 +229,7 @@ impl Shard {
         if self.shares_scope(partition, receiver) && self.part(partition).is_drained(receiver) {
             // One that slept may have been woken by a message before this one.
             let found = at.found.or_else(|| self.activations.find(at.hash, &message.target));
-            self.enqueue_at(found, receiver, at.hash, Arc::new(message));
+            self.enqueue_at(Target { found, ..at }, Arc::new(message), None);
         } else {
             self.send_numbered(partition, receiver, &Arc::new(message));
         }
@@ -239,7 +242,7 @@ impl Shard {
 }
 
 /// Whether messages to this address go back to a waiting HTTP request.
-fn is_reply_address(address: &Address) -> bool {
+pub(crate) fn is_reply_address(address: &Address) -> bool {
     let function_type = address.function_type;
     function_type.name() == REPLY_NAME && function_type.namespace() == HTTP_NAMESPACE
 }

@@ -38,6 +38,7 @@ mod failure;
 mod finish;
 mod ownership;
 mod partition_state;
+mod questions;
 mod record;
 mod recovery;
 mod release;

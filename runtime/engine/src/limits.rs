@@ -43,6 +43,10 @@ pub struct Limits {
     pub recovering_max: usize,
     /// Commits handed to the store and not acknowledged, per scope.
     pub commits_in_flight_max: usize,
+    /// Milliseconds for which a message whose sender waits for the reply need not be written, and how many
+    /// such messages there may be; further ones are written at once.
+    pub question_ms: u64,
+    pub questions_max: usize,
     /// First and last pause of a blocked address before it is tried again, in milliseconds.
     pub retry_delay_ms_min: u64,
     pub retry_delay_ms_max: u64,
@@ -77,6 +81,8 @@ impl Default for Limits {
             scan_bytes_max: 1 << 20,
             recovering_max: 1_024,
             commits_in_flight_max: 65_536,
+            question_ms: 20,
+            questions_max: 16_384,
             retry_delay_ms_min: 1_000,
             retry_delay_ms_max: 300_000,
             retry_after_ms_max: 3_600_000,

@@ -2,6 +2,7 @@
 //! where the processor looks anyway.
 
 use std::collections::VecDeque;
+use std::num::NonZeroU32;
 use std::sync::Arc;
 
 use dormouse_protocol::Message;
@@ -12,6 +13,8 @@ pub(crate) struct Entry {
     pub(crate) arrival: u64,
     /// Written as pending: it has to be deleted by the commit that finishes it.
     pub(crate) is_persisted: bool,
+    /// Its number among the questions, while it is one that need not be written.
+    pub(crate) question: Option<NonZeroU32>,
     pub(crate) message: Arc<Message>,
 }
 
@@ -84,7 +87,7 @@ mod tests {
     fn entry(arrival: u64) -> Entry {
         let target = Address::new(FunctionType::new("test", "mailbox"), "a");
         let message = Message { target, caller: None, value: TypedValue::default() };
-        Entry { arrival, is_persisted: false, message: Arc::new(message) }
+        Entry { arrival, is_persisted: false, question: None, message: Arc::new(message) }
     }
 
     fn arrivals(mailbox: &Mailbox) -> Vec<u64> {

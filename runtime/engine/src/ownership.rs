@@ -29,6 +29,7 @@ impl Shard {
             self.searches.retain(|other| *other != partition);
         }
         self.cleanings.retain(|other| *other != partition);
+        self.questions.forget(partition);
         let unconfirmed: usize = part.egress.values().map(|queue| queue.unconfirmed.len()).sum();
         self.stats.egress_unconfirmed -= unconfirmed as u64;
         self.stats.dead_letters -= part.dead.count;

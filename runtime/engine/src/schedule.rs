@@ -200,7 +200,8 @@ impl Shard {
             let message = get_message(&mut Reader::new(value), Some(&activation.address))?;
             weight += message.weight();
             let message = message.into();
-            activation.mailbox.push(Entry { arrival, is_persisted: true, message });
+            let entry = Entry { arrival, is_persisted: true, question: None, message };
+            activation.mailbox.push(entry);
         }
         self.stats.mailbox_messages += rows.len() as u64;
         self.stats.mailbox_bytes += weight as u64;
@@ -229,6 +230,9 @@ impl Shard {
         let mut weight = 0;
         for entry in newer.iter() {
             weight += entry.message.weight();
+            if let Some(number) = entry.question {
+                self.settle_question(number);
+            }
             let spill = &mut self.activations.get(slot).spill;
             spill.last = spill.last.max(entry.arrival);
             let commit = if entry.is_persisted { number - 1 } else { number };

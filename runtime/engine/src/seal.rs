@@ -52,12 +52,13 @@ impl Shard {
     }
 
     /// Inputs that came since the last seal and are not finished are written, once in their lives.
+    /// Questions have time.
     fn put_inputs(&mut self, index: usize) {
         for slot in std::mem::take(&mut self.scopes[index].open.inputs) {
             let activation = self.activations.get(slot);
             activation.flags.has_input = false;
             let partition = activation.partition;
-            let unwritten = |entry: &&mut Entry| !entry.is_persisted;
+            let unwritten = |entry: &&mut Entry| !entry.is_persisted && entry.question.is_none();
             let entries = activation.batch.iter_mut().chain(activation.mailbox.iter_mut());
             let unwritten: Vec<_> = entries
                 .filter(unwritten)

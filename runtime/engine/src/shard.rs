@@ -12,6 +12,7 @@ use crate::codec::{DecodeError, put_varint};
 use crate::event::{Event, InvocationId};
 use crate::limits::Limits;
 use crate::partition_state::PartitionState;
+use crate::questions::Questions;
 use crate::scope::{Scope, Scoping};
 use crate::types::{Catalog, Types};
 
@@ -93,6 +94,7 @@ pub struct Shard {
     pub(crate) retries: BTreeSet<(u64, u32, u32)>,
     /// Partitions, by when their next delayed message is due.
     pub(crate) due: BTreeSet<(u64, Partition)>,
+    pub(crate) questions: Questions,
     /// When handshakes that hang stop holding up others, at most one entry for each type: (time, type).
     pub(crate) handshake_gates: VecDeque<(u64, dormouse_protocol::FunctionType)>,
     /// When the sweep came by last.
@@ -127,6 +129,7 @@ impl Shard {
             cleanings: VecDeque::new(),
             retries: BTreeSet::new(),
             due: BTreeSet::new(),
+            questions: Questions::default(),
             handshake_gates: VecDeque::new(),
             swept_ms: 0,
             actions: Vec::new(),
@@ -198,6 +201,7 @@ impl Shard {
     /// Moves the shard's clock (milliseconds since 1970; a step back is ignored) and does what is due.
     pub fn advance(&mut self, now_ms: u64) {
         self.now_ms = self.now_ms.max(now_ms);
+        self.write_questions();
         self.open_handshake_gates();
         self.retry_due();
         self.fire_due();
@@ -220,7 +224,8 @@ impl Shard {
         let places = self.config.limits.commits_in_flight_max;
         let may_seal = self.scopes.iter().filter(|scope| scope.in_flight.len() < places);
         let trims = may_seal.filter_map(|scope| scope.open.trims_at_ms).min();
-        [retry, due, gate, trims, self.next_sweep_ms()].into_iter().flatten().min()
+        let question = self.questions.next_ms();
+        [retry, due, gate, trims, question, self.next_sweep_ms()].into_iter().flatten().min()
     }
 
     /// Whether invocations are under way, so that a stop should wait for them.
@@ -233,7 +238,8 @@ impl Shard {
     /// finds out again what is confirmed.
     #[must_use]
     pub fn is_settled(&self) -> bool {
-        self.scopes.iter().all(|scope| scope.in_flight.is_empty() && scope.open.is_empty())
+        self.questions.is_empty()
+            && self.scopes.iter().all(|scope| scope.in_flight.is_empty() && scope.open.is_empty())
     }
 
     /// Whether somebody waits for what the open commit holds: another shard, an ingress, an egress, a

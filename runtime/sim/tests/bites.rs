@@ -29,6 +29,7 @@ finds! {
     a_batch_taken_after_a_gap: SkipGapCheck,
     what_leaves_before_it_is_durable: ReleaseEarly,
     inputs_not_written_at_seal: DropPending,
+    questions_accepted_and_not_written: ForgetQuestion,
     finished_inputs_not_deleted: KeepPending,
     new_messages_before_pending_ones: PendingAfterNew,
     cancellations_not_written: CancelInMemory,

@@ -9,6 +9,7 @@ mod entries;
 mod failing;
 mod leaving;
 mod owners;
+mod questions;
 mod rig;
 
 use dormouse_engine::Limits;

@@ -97,9 +97,10 @@ impl World {
     fn message(&mut self, id: u64) -> Message {
         let padding = self.rng.pick(&[0, 10, 200]);
         let sent = self.history.sent(id);
-        let caller = sent.reply_to.map(|question| {
-            Address::new(FunctionType::new(HTTP_NAMESPACE, REPLY_NAME), format!("{question}"))
-        });
+        // Some wait for a reply that never comes.
+        let waits = sent.reply_to.or_else(|| id.is_multiple_of(5).then_some(id));
+        let caller = waits
+            .map(|id| Address::new(FunctionType::new(HTTP_NAMESPACE, REPLY_NAME), format!("{id}")));
         Message { target: sent.target.clone(), caller, value: payload::message(id, padding) }
     }
 
