@@ -109,7 +109,7 @@ pub async fn start(
     let shards = metrics.shards().len();
     let (failing, failed) = watch::channel(None);
     let process = Arc::new(Process {
-        uuid: uuid::Uuid::new_v4().simple().to_string(),
+        name: Process::new_name(),
         reply_type: Process::reply_type(),
         partitions,
         inboxes: (0..shards).map(|_| Arc::new(Inbox::default())).collect(),
@@ -258,7 +258,9 @@ fn run_thread(start: ShardStart) {
     let process = start.process.clone();
     let index = start.index;
     let ran = std::panic::catch_unwind(AssertUnwindSafe(|| {
+        let store = start.store.clone();
         let runtime = tokio::runtime::Builder::new_current_thread()
+            .on_thread_park(move || store.rests(index))
             .enable_all()
             .max_blocking_threads(BLOCKING_THREADS_MAX)
             .build();

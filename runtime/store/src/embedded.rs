@@ -25,7 +25,7 @@ use crate::embedded::recovery::{Recovered, recover};
 use crate::log::recover::{RecoveryProgress, TailCut};
 use crate::log::segment::Faults;
 use crate::log::segments::Segments;
-use crate::log::writer::Writer;
+use crate::log::writer::{GATHER_MAX, Writer};
 use crate::log::{Log, UNSYNCED_BYTES_MAX};
 use crate::memory::Shards;
 use crate::merge::Ranges;
@@ -71,6 +71,8 @@ pub struct EmbeddedOptions {
     pub scrub_status: Arc<ScrubStatus>,
     /// Told about the progress of recovery.
     pub progress: Option<ProgressCallback>,
+    /// Longest that a commit waits for others before it is written.
+    pub(crate) gather_max: Duration,
     pub(crate) faults: Faults,
 }
 
@@ -90,6 +92,7 @@ impl EmbeddedOptions {
             scrub_interval: Some(Duration::from_secs(24 * 3_600)),
             scrub_status: Arc::default(),
             progress: None,
+            gather_max: GATHER_MAX,
             faults: Faults::default(),
         }
     }
@@ -284,6 +287,7 @@ impl EmbeddedStore {
             log: Arc::clone(&log),
             segments: Arc::clone(&segments),
             signals: Arc::clone(&signals),
+            gather_max: options.gather_max,
             segment: segments.first(FIRST_SEGMENT_BYTES.min(segment_bytes))?,
         };
         directory.finish()?;
@@ -366,6 +370,10 @@ impl Store for EmbeddedStore {
             waker,
             metas: Vec::new(),
         }))
+    }
+
+    fn rests(&self, shard: usize) {
+        self.disk.log.rests(shard as u16);
     }
 
     fn close(&self) -> Result<(), StoreError> {

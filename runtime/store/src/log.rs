@@ -30,6 +30,8 @@ pub(crate) struct Log {
     /// More is durable, or nothing ever will be.
     progress: Condvar,
     durable: Arc<AtomicU64>,
+    /// `Shared::busy`, to be looked at without the lock; may hold bits that are not set there any more.
+    busy: AtomicU64,
     /// Bytes of all records, those that recovery replayed among them.
     appended_bytes: AtomicU64,
     signals: Arc<Signals>,
@@ -38,6 +40,11 @@ pub(crate) struct Log {
 #[derive(Debug)]
 struct Shared {
     buffer: Vec<u8>,
+    /// A bit per shard that has appended to the buffer and has not come to rest since (shards share the
+    /// bits from the 65th on).
+    busy: u64,
+    /// The sync thread waits for them.
+    gathers: bool,
     last_lsn: u64,
     /// Position of the last commit; marks come after it.
     last_commit: u64,
@@ -57,6 +64,8 @@ impl Log {
         Self {
             shared: Mutex::new(Shared {
                 buffer: Vec::new(),
+                busy: 0,
+                gathers: false,
                 last_lsn,
                 last_commit: last_lsn,
                 closes: false,
@@ -64,6 +73,7 @@ impl Log {
             work: Condvar::new(),
             progress: Condvar::new(),
             durable,
+            busy: AtomicU64::new(0),
             appended_bytes: AtomicU64::new(bytes),
             signals,
         }
@@ -102,12 +112,32 @@ impl Log {
         shared.buffer.extend_from_slice(ops);
         let padded = shared.buffer.len().next_multiple_of(ALIGNMENT);
         shared.buffer.resize(padded, 0);
+        shared.busy |= shard_bit(shard);
         drop(shared);
         self.appended_bytes.fetch_add(header.record_bytes() as u64, Ordering::Relaxed);
+        self.busy.fetch_or(shard_bit(shard), Ordering::Relaxed);
         if was_empty {
             self.work.notify_one();
         }
         Ok(header.lsn)
+    }
+
+    /// The thread of a shard has nothing to do until it is woken: what it has appended need not wait for
+    /// more from it.
+    pub(crate) fn rests(&self, shard: u16) {
+        let bit = shard_bit(shard);
+        // Only the shard itself sets its bit; where it is shared, a wait ends late at worst.
+        if self.busy.load(Ordering::Relaxed) & bit == 0 {
+            return;
+        }
+        self.busy.fetch_and(!bit, Ordering::Relaxed);
+        let mut shared = lock(&self.shared);
+        shared.busy &= !bit;
+        let is_awaited = shared.busy == 0 && shared.gathers;
+        drop(shared);
+        if is_awaited {
+            self.work.notify_one();
+        }
     }
 
     /// Position of the last record, marks included.
@@ -151,4 +181,8 @@ impl Log {
         lock(&self.shared).closes = true;
         self.work.notify_one();
     }
+}
+
+fn shard_bit(shard: u16) -> u64 {
+    1 << (shard % 64)
 }

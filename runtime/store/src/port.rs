@@ -38,6 +38,10 @@ pub trait Store: Debug + Send + Sync {
         waker: Waker,
     ) -> Result<Box<dyn ShardStore>, StoreError>;
 
+    /// The shard's thread is about to wait for events: what it has appended need not wait for more from
+    /// it. A hint, from that thread; without it a commit becomes durable a little later.
+    fn rests(&self, _shard: usize) {}
+
     /// Writes and syncs everything appended so far, stops the store's threads, releases the lock.
     fn close(&self) -> Result<(), StoreError>;
 }

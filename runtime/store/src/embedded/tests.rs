@@ -504,3 +504,32 @@ fn a_replay_keeps_no_more_in_memory_than_it_may() {
         store.close().unwrap();
     }
 }
+
+#[test]
+fn a_commit_waits_for_those_of_shards_at_work_and_not_of_shards_at_rest() {
+    let place = Place::new();
+    let mut options = place.options();
+    options.gather_max = Duration::from_secs(3_600);
+    let store = place.open_with(options);
+    let mut shards: Vec<_> = (0..2).map(|n| open_shard(&*store, n, &[n as u16])).collect();
+    let first = shards[0].append(&put("a", b"1")).unwrap();
+    // Shard 1 has nothing to wait for.
+    store.rests(0);
+    wait_durable(&*shards[0], first).unwrap();
+    shards[0].append(&put("a", b"2")).unwrap();
+    let mut other = Commit::default();
+    other.ops.put(&state_key(1, "b"), b"1");
+    let last = shards[1].append(&other).unwrap();
+    store.rests(0);
+    std::thread::sleep(Duration::from_millis(20));
+    assert!(shards[1].durable().unwrap() < last, "shard 1 is at work");
+    store.rests(1);
+    wait_durable(&*shards[1], last).unwrap();
+    // A store that closes waits for nobody.
+    shards[0].append(&put("a", b"3")).unwrap();
+    drop(shards);
+    store.close().unwrap();
+    let store = place.open();
+    let mut shard = open_shard(&*store, 0, &[0]);
+    assert_eq!(get(&mut *shard, "a").as_deref(), Some(&b"3"[..]));
+}

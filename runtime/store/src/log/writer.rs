@@ -2,20 +2,26 @@
 //! and publishes how far the log is durable. It goes on at once while there is something to write.
 //! The first failed write or sync ends it for good.
 
-use std::sync::Arc;
 use std::sync::atomic::Ordering;
-use std::time::Duration;
+use std::sync::{Arc, MutexGuard};
+use std::time::{Duration, Instant};
 
 use crate::StoreError;
-use crate::log::Log;
 use crate::log::record::{HEADER_BYTES, Header, Kind, seal, unsealed_record};
 use crate::log::segment::Segment;
 use crate::log::segments::Segments;
+use crate::log::{Log, Shared};
 use crate::signals::{Signals, lock};
 
 /// How long the log idles before it notes that its last commit is durable: from then on damage to
 /// that commit is told from a torn tail.
 const MARK_AFTER: Duration = Duration::from_millis(5);
+
+/// Longest that a commit waits for others before it is written, as long as their shards are at work.
+pub(crate) const GATHER_MAX: Duration = Duration::from_micros(500);
+
+/// Bytes that are written without waiting for more.
+const GATHER_BYTES_MAX: usize = 1 << 20;
 
 /// Memory that each of the two buffers keeps between rounds.
 const BUFFER_KEPT_BYTES: usize = 8 << 20;
@@ -25,6 +31,8 @@ pub(crate) struct Writer {
     pub(crate) log: Arc<Log>,
     pub(crate) segments: Arc<Segments>,
     pub(crate) signals: Arc<Signals>,
+    /// [`GATHER_MAX`], but for tests.
+    pub(crate) gather_max: Duration,
     pub(crate) segment: Segment,
 }
 
@@ -86,9 +94,29 @@ impl Writer {
                 return true;
             }
         }
+        shared = self.gather(shared);
         std::mem::swap(&mut shared.buffer, batch);
         *has_mark = false;
         true
+    }
+
+    /// Waits for more from the shards that have appended, as long as they are at work: a sync takes the
+    /// processor time of several commits. Nobody waits for it without need: whoever could go on only
+    /// when it is done lets its shard rest.
+    fn gather<'l>(&'l self, mut shared: MutexGuard<'l, Shared>) -> MutexGuard<'l, Shared> {
+        let until = Instant::now() + self.gather_max;
+        shared.gathers = true;
+        while shared.busy != 0 && !shared.closes && shared.buffer.len() < GATHER_BYTES_MAX {
+            let left = until.saturating_duration_since(Instant::now());
+            if left.is_zero() {
+                break;
+            }
+            let waited = self.log.work.wait_timeout(shared, left);
+            shared = waited.expect("no thread of the store panics while it holds a lock").0;
+        }
+        shared.gathers = false;
+        shared.busy = 0;
+        shared
     }
 
     /// Writes and syncs whole records; returns the position of the last one.
