@@ -92,6 +92,12 @@ impl Lane {
         self.backend.admit(bytes).await
     }
 
+    /// The same where nobody has to wait.
+    #[must_use]
+    pub fn try_admit(&self, bytes: usize) -> Option<Admission> {
+        self.backend.try_admit(bytes)
+    }
+
     /// Accepts a message that there is room for; resolves when it is durable, with everything it was
     /// accepted with. Once polled it goes on even when dropped.
     pub async fn submit(&self, message: Message, _room: &Admission) -> Result<(), SubmitError> {
@@ -193,6 +199,10 @@ pub trait LaneBackend: Debug {
     }
     /// As [`Lane::admit`].
     fn admit(&self, bytes: usize) -> LocalFuture<Result<Admission, SubmitError>>;
+    /// As [`Lane::try_admit`].
+    fn try_admit(&self, _bytes: usize) -> Option<Admission> {
+        None
+    }
     /// As [`Lane::submit`].
     fn submit(&self, message: Message) -> LocalFuture<Result<(), SubmitError>>;
     /// As [`Lane::reply`].

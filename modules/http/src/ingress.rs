@@ -2,9 +2,10 @@
 //! with the function's reply. Every refusal is one line of plain text.
 
 use std::cell::Cell;
-use std::pin::pin;
+use std::pin::{Pin, pin};
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Duration;
 
 use compact_str::CompactString;
@@ -263,20 +264,18 @@ impl Front {
         let mut reply = self.lane.reply();
         let caller = Some(reply.address.clone());
         let mut submitted = pin!(self.lane.submit(Message { target, caller, value }, &room));
+        // Hands it over. That it is durable wakes nobody: it is asked for when no reply has come.
+        let mut submit = ready_now(submitted.as_mut()).transpose()?;
         let mut stopping = pin!(self.stopping.notified());
         let wanted = Instant::now() + wait;
         let until = |by: Option<Instant>| by.map_or(wanted, |by| by.min(wanted));
         let mut deadline = pin!(sleep_until(until(self.answer_by.get())));
-        let (mut durable, mut stop) = (false, false);
+        let mut stop = false;
         loop {
             tokio::select! {
                 biased;
                 // Comes after the commit that holds it, and so after that of the message.
                 value = &mut reply.value => return Ok(Outcome::Reply(value)),
-                result = &mut submitted, if !durable => {
-                    result?;
-                    durable = true;
-                }
                 () = &mut deadline => break,
                 () = &mut stopping, if !stop => {
                     stop = true;
@@ -284,6 +283,10 @@ impl Front {
                 }
             }
         }
+        if submit.is_none() {
+            submit = ready_now(submitted).transpose()?;
+        }
+        let durable = submit.is_some();
         let is_cut = deadline.deadline() < wanted;
         Ok(match (durable, is_cut) {
             (true, true) => Outcome::Silence(Refusal::new(StatusCode::GATEWAY_TIMEOUT, STOPPED)),
@@ -293,6 +296,14 @@ impl Front {
             }
             (false, false) => Outcome::Unknown(Refusal::not_durable_within(wait)),
         })
+    }
+}
+
+/// What a future has come to, if it has; nobody is woken when it does later.
+fn ready_now<T>(future: Pin<&mut impl Future<Output = T>>) -> Option<T> {
+    match future.poll(&mut Context::from_waker(Waker::noop())) {
+        Poll::Ready(value) => Some(value),
+        Poll::Pending => None,
     }
 }
 

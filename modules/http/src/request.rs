@@ -107,7 +107,8 @@ pub fn wait(
 }
 
 fn duration(text: &str) -> Option<Duration> {
-    match text.parse::<u64>() {
+    // Mostly it is written like this, and read without a copy of its unit.
+    match text.strip_suffix('s').unwrap_or(text).parse::<u64>() {
         Ok(seconds) => Some(Duration::from_secs(seconds)),
         Err(_) => values::parse_duration(text),
     }

@@ -3,6 +3,7 @@
 
 use std::future::poll_fn;
 use std::pin::Pin;
+use std::task::Poll;
 use std::time::Duration;
 
 use bytes::{Bytes, BytesMut};
@@ -103,15 +104,23 @@ pub async fn read(mut body: Incoming, lane: &Lane, limits: Limits) -> Result<Rec
         }
     };
     let mut bytes = BytesMut::with_capacity(admitted);
-    let started = Instant::now();
+    let mut started = None;
     loop {
-        let patience = grace + Duration::from_secs(bytes.len() as u64 / RATE_BYTES_MIN);
-        let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
-        let frame = match timeout_at(started + patience, next).await {
-            Err(_) => return Err(BodyError::TooSlow { after: patience }),
-            Ok(None) => break,
-            Ok(Some(Err(error))) => return Err(BodyError::Broken(error.to_string())),
-            Ok(Some(Ok(frame))) => frame,
+        // Mostly it has come with the head: no timer is set for that.
+        let here = poll_fn(|cx| Poll::Ready(Pin::new(&mut body).poll_frame(cx))).await;
+        let next = if let Poll::Ready(next) = here {
+            next
+        } else {
+            let started = *started.get_or_insert_with(Instant::now);
+            let patience = grace + Duration::from_secs(bytes.len() as u64 / RATE_BYTES_MIN);
+            let next = poll_fn(|cx| Pin::new(&mut body).poll_frame(cx));
+            let next = timeout_at(started + patience, next).await;
+            next.map_err(|_| BodyError::TooSlow { after: patience })?
+        };
+        let frame = match next {
+            None => break,
+            Some(Err(error)) => return Err(BodyError::Broken(error.to_string())),
+            Some(Ok(frame)) => frame,
         };
         let Ok(data) = frame.into_data() else { continue };
         if data.len() > bytes_max - bytes.len() {
@@ -140,6 +149,9 @@ pub async fn read(mut body: Incoming, lane: &Lane, limits: Limits) -> Result<Rec
 }
 
 async fn admit(lane: &Lane, bytes: usize, wait: Duration) -> Result<Admission, BodyError> {
+    if let Some(admission) = lane.try_admit(bytes) {
+        return Ok(admission);
+    }
     match timeout(wait, lane.admit(bytes)).await {
         Ok(admitted) => admitted.map_err(BodyError::Refused),
         Err(_) => Err(BodyError::Busy { waited: wait }),

@@ -22,6 +22,10 @@ use crate::answer::{Answer, OnWritten};
 /// Longest head of a request, and bytes read ahead of a body, per connection.
 pub const BUFFER_BYTES_MAX: usize = 128 * 1024;
 
+/// Answers up to this length, head and body together, are copied into one piece: the kernel takes longer to
+/// read a list of pieces.
+const GATHERED_BYTES_MAX: usize = 1_024;
+
 /// What is known of a connection; belongs to its lane's thread.
 #[derive(Debug)]
 pub(crate) struct State {
@@ -188,6 +192,16 @@ impl Write for Flushing {
         cx: &mut Context<'_>,
         slices: &[io::IoSlice<'_>],
     ) -> Poll<io::Result<usize>> {
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        if bytes <= GATHERED_BYTES_MAX {
+            let mut gathered = [0; GATHERED_BYTES_MAX];
+            let mut rest = &mut gathered[..];
+            for slice in slices {
+                rest[..slice.len()].copy_from_slice(slice);
+                rest = &mut rest[slice.len()..];
+            }
+            return Pin::new(&mut self.stream).poll_write(cx, &gathered[..bytes]);
+        }
         Pin::new(&mut self.stream).poll_write_vectored(cx, slices)
     }
 }

@@ -2,6 +2,7 @@
 //! what the engine asks, seals, hands the commit to the store, and tells others what may leave.
 
 mod agenda;
+mod alarm;
 mod budget;
 mod calls;
 pub(crate) mod dead;
@@ -24,13 +25,14 @@ use dormouse_engine::{
     Action, Commit, Completed, Event, Fence, Frame, InvocationId, Limits, Opened, Scoping, Shard,
     ShardConfig, SubmitToken,
 };
-use dormouse_protocol::{FunctionType, Invocation, InvokeError, Message, Partition};
+use dormouse_protocol::{FunctionType, Invocation, InvokeError, Message, Partition, TypedValue};
 use dormouse_sdk::egress::{EgressEntry, Receipt};
 use dormouse_store::{Lsn, ShardStore, StoreError};
 use rustc_hash::FxHashMap;
 
 use crate::clock::Clock;
 use crate::driver::agenda::Agenda;
+use crate::driver::alarm::Alarm;
 use crate::driver::budget::Budget;
 use crate::driver::calls::Calls;
 use crate::driver::dead::Desk;
@@ -69,6 +71,7 @@ pub(crate) struct Driver {
     pub(crate) pulse: Arc<Pulse>,
     metrics: Arc<ShardMetrics>,
     clock: Clock,
+    alarm: Alarm,
     /// Commits handed to the store and not durable: position, scope, number, when.
     in_flight: VecDeque<(Lsn, u32, u64, Instant)>,
     acknowledges: FxHashMap<u64, (Acknowledge, Instant)>,
@@ -79,6 +82,8 @@ pub(crate) struct Driver {
     calls: Calls,
     /// Frames for each shard, sent at the end of the turn.
     frames: Vec<Vec<Frame>>,
+    /// Replies for each lane, sent at the end of the turn.
+    replies: Vec<Vec<(u64, TypedValue)>>,
     egress: Vec<dormouse_engine::EgressOut>,
     gets: Vec<(dormouse_engine::GetFor, Vec<Vec<u8>>)>,
     actions: Vec<Action>,
@@ -118,12 +123,14 @@ impl Driver {
             table,
             metrics,
             clock,
+            alarm: Alarm::default(),
             in_flight: VecDeque::new(),
             acknowledges: FxHashMap::default(),
             next_token: 0,
             agenda: Agenda::default(),
             calls: Calls::default(),
             frames: (0..process.shards()).map(|_| Vec::new()).collect(),
+            replies: (0..process.shards()).map(|_| Vec::new()).collect(),
             egress: Vec::new(),
             gets: Vec::new(),
             actions: Vec::new(),
@@ -206,9 +213,12 @@ impl Driver {
         match self.shard.next_wake_ms() {
             None => inbox.notified().await,
             Some(at_ms) => {
-                let pause = at_ms.saturating_sub(self.clock.now_ms()).clamp(1, 60_000);
-                let pause = Duration::from_millis(pause);
-                drop(tokio::time::timeout(pause, inbox.notified()).await);
+                let now_ms = self.clock.now_ms();
+                tokio::select! {
+                    biased;
+                    () = inbox.notified() => {}
+                    () = self.alarm.rings_by(at_ms, now_ms) => {}
+                }
             }
         }
         tokio::task::yield_now().await;
@@ -285,7 +295,11 @@ impl Driver {
                 Incoming::EgressConfirmed { partition, outbox, number } => {
                     self.shard.handle(Event::EgressConfirmed { partition, outbox, number });
                 }
-                Incoming::Reply { number, value } => self.lane.reply(number, value),
+                Incoming::Replies(replies) => {
+                    for (number, value) in replies {
+                        self.lane.reply(number, value);
+                    }
+                }
                 Incoming::Dead(question) => self.ask_dead(*question)?,
                 Incoming::Start => self.shard.handle(Event::Started),
                 Incoming::NameLongest { function_type } => self.name_longest(function_type),
@@ -389,7 +403,11 @@ impl Driver {
                 }
             }
             Action::Accepted(token) => self.accepted(token),
-            Action::Reply { id, value } => self.lane.route_reply(&id, value),
+            Action::Reply { id, value } => {
+                if let Some((lane, number, value)) = self.lane.route_reply(&id, value) {
+                    self.replies[lane].push((number, value));
+                }
+            }
             Action::Egress(out) => self.egress.push(out),
             Action::Blocked { address, error, failures, retry_in_ms } => {
                 self.report.blocked(&address, &error, failures, retry_in_ms);
@@ -442,6 +460,11 @@ impl Driver {
         for (shard, frames) in self.frames.iter_mut().enumerate() {
             if !frames.is_empty() {
                 self.process.inboxes[shard].push(Incoming::Frames(std::mem::take(frames)));
+            }
+        }
+        for (lane, replies) in self.replies.iter_mut().enumerate() {
+            if !replies.is_empty() {
+                self.process.inboxes[lane].push(Incoming::Replies(std::mem::take(replies)));
             }
         }
         if !self.egress.is_empty() {

@@ -31,10 +31,8 @@ pub(crate) enum Incoming {
         outbox: Arc<str>,
         number: u64,
     },
-    Reply {
-        number: u64,
-        value: TypedValue,
-    },
+    /// To requests of this lane, by their numbers.
+    Replies(Vec<(u64, TypedValue)>),
     /// The call of this type that has waited longest is to be named.
     NameLongest {
         function_type: FunctionType,

@@ -2,8 +2,10 @@
 
 use std::cell::{Cell, RefCell};
 use std::collections::BTreeMap;
+use std::pin::Pin;
 use std::rc::Rc;
 use std::sync::Arc;
+use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
 use compact_str::{CompactString, format_compact};
@@ -16,6 +18,13 @@ use crate::driver::inbox::{Inbox, Incoming, Local, LocalQueue};
 use crate::driver::process::Process;
 use crate::stall::pulse::LongestCall;
 
+/// A request that waits for its reply.
+#[derive(Debug, Default)]
+struct Waiting {
+    value: Option<TypedValue>,
+    waker: Option<Waker>,
+}
+
 /// What the lane and the shard's driver share; both live on the shard's thread.
 #[derive(Debug)]
 pub(crate) struct LaneState {
@@ -23,7 +32,7 @@ pub(crate) struct LaneState {
     pub(crate) process: Arc<Process>,
     pub(crate) inbox: Arc<Inbox>,
     pub(crate) queue: RefCell<LocalQueue>,
-    replies: RefCell<FxHashMap<u64, oneshot::Sender<TypedValue>>>,
+    replies: RefCell<FxHashMap<u64, Waiting>>,
     /// Calls under way that were not ready at once, in the order in which they began.
     calls: RefCell<BTreeMap<u64, LongestCall>>,
     next_call: Cell<u64>,
@@ -73,30 +82,46 @@ impl LaneState {
         calls.values().find(|call| call.function_type == function_type).cloned()
     }
 
-    /// Brings a durable reply to the request that waits for it, on whichever lane that is.
-    pub(crate) fn route_reply(&self, id: &CompactString, value: TypedValue) {
+    /// Brings a durable reply to the request that waits for it, if that is on this lane; else it is to go
+    /// to the lane that it is answered with, under this number.
+    pub(crate) fn route_reply(
+        &self,
+        id: &CompactString,
+        value: TypedValue,
+    ) -> Option<(usize, u64, TypedValue)> {
         let number = id
-            .strip_prefix(self.process.uuid.as_str())
+            .strip_prefix(self.process.name.as_str())
             .and_then(|rest| rest.strip_prefix('.'))
             .and_then(|number| number.parse::<u64>().ok());
         let Some(number) = number else {
-            self.replies_dropped.set(self.replies_dropped.get() + 1);
-            return;
+            self.drop_reply();
+            return None;
         };
         let lane = (number % self.process.shards() as u64) as usize;
-        if lane == self.index {
-            self.reply(number, value);
-        } else {
-            self.process.inboxes[lane].push(Incoming::Reply { number, value });
+        if lane != self.index {
+            return Some((lane, number, value));
         }
+        self.reply(number, value);
+        None
     }
 
     /// The first message to a reply address answers; later ones and those nobody waits for are dropped.
     pub(crate) fn reply(&self, number: u64, value: TypedValue) {
-        let waiting = self.replies.borrow_mut().remove(&number);
-        if waiting.is_none_or(|waiting| waiting.send(value).is_err()) {
-            self.replies_dropped.set(self.replies_dropped.get() + 1);
+        let mut replies = self.replies.borrow_mut();
+        let Some(waiting) = replies.get_mut(&number).filter(|waiting| waiting.value.is_none())
+        else {
+            return self.drop_reply();
+        };
+        waiting.value = Some(value);
+        let waker = waiting.waker.take();
+        drop(replies);
+        if let Some(waker) = waker {
+            waker.wake();
         }
+    }
+
+    fn drop_reply(&self) {
+        self.replies_dropped.set(self.replies_dropped.get() + 1);
     }
 }
 
@@ -104,13 +129,34 @@ impl LaneState {
 #[derive(Clone, Debug)]
 pub(crate) struct ShardLane(pub(crate) Rc<LaneState>);
 
-/// Gives a reply address up when nobody waits any more.
-struct ReplySlot {
+/// Waits for the first message to a reply address, and gives the address up with the wait. Once the
+/// shard has ended nothing comes: who waits has a deadline of its own.
+struct ReplyValue {
     state: Rc<LaneState>,
     number: u64,
 }
 
-impl Drop for ReplySlot {
+impl Future for ReplyValue {
+    type Output = TypedValue;
+
+    fn poll(self: Pin<&mut Self>, cx: &mut Context<'_>) -> Poll<TypedValue> {
+        let mut replies = self.state.replies.borrow_mut();
+        let Some(waiting) = replies.get_mut(&self.number) else {
+            return Poll::Pending;
+        };
+        if let Some(value) = waiting.value.take() {
+            replies.remove(&self.number);
+            return Poll::Ready(value);
+        }
+        match &mut waiting.waker {
+            Some(waker) => waker.clone_from(cx.waker()),
+            none => *none = Some(cx.waker().clone()),
+        }
+        Poll::Pending
+    }
+}
+
+impl Drop for ReplyValue {
     fn drop(&mut self) {
         self.state.replies.borrow_mut().remove(&self.number);
     }
@@ -139,14 +185,13 @@ impl LaneBackend for ShardLane {
 
     fn admit(&self, bytes: usize) -> LocalFuture<Result<Admission, SubmitError>> {
         let process = self.0.process.clone();
-        Box::pin(async move {
-            let free = if process.gate.is_open() { process.room.try_take(bytes) } else { None };
-            let permit = match free {
-                Some(permit) => permit,
-                None => wait_for_room(&process, bytes).await?,
-            };
-            Ok(Admission::new(Box::new(move || drop(permit))))
-        })
+        Box::pin(async move { wait_for_room(&process, bytes).await.map(admission) })
+    }
+
+    fn try_admit(&self, bytes: usize) -> Option<Admission> {
+        let process = &self.0.process;
+        let free = if process.gate.is_open() { process.room.try_take(bytes) } else { None };
+        free.map(admission)
     }
 
     fn submit(&self, message: Message) -> LocalFuture<Result<(), SubmitError>> {
@@ -182,21 +227,10 @@ impl LaneBackend for ShardLane {
         let count = state.next_reply.get() + 1;
         state.next_reply.set(count);
         let number = count * state.process.shards() as u64 + state.index as u64;
-        let id = format_compact!("{}.{number}", state.process.uuid);
+        let id = format_compact!("{}.{number}", state.process.name);
         let address = Address::new(state.process.reply_type, id);
-        let (sender, receiver) = oneshot::channel();
-        state.replies.borrow_mut().insert(number, sender);
-        let slot = ReplySlot { state, number };
-        let value = Box::pin(async move {
-            let received = receiver.await;
-            drop(slot);
-            match received {
-                Ok(value) => value,
-                // The shard has ended: nothing will come. Who waits has a deadline of its own.
-                Err(_) => std::future::pending().await,
-            }
-        });
-        Reply { address, value }
+        state.replies.borrow_mut().insert(number, Waiting::default());
+        Reply { address, value: Box::pin(ReplyValue { state, number }) }
     }
 
     fn stopped(&self) -> LocalFuture<Instant> {
@@ -207,6 +241,10 @@ impl LaneBackend for ShardLane {
             answer_by.and_then(|answer_by| *answer_by).unwrap_or_else(Instant::now)
         })
     }
+}
+
+fn admission(permit: OwnedSemaphorePermit) -> Admission {
+    Admission::new(Box::new(move || drop(permit)))
 }
 
 /// Who waits for room while the process stops would wait for nothing.

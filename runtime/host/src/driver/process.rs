@@ -9,6 +9,7 @@ use dormouse_protocol::partition::{HTTP_NAMESPACE, REPLY_NAME};
 use dormouse_protocol::{FunctionType, Partition, TypeName};
 use dormouse_sdk::egress::{Confirmations, Egress};
 use tokio::sync::watch;
+use uuid::Uuid;
 
 use crate::driver::gate::Gate;
 use crate::driver::inbox::{Inbox, Incoming};
@@ -20,10 +21,14 @@ use crate::stall::pulse::Pulse;
 /// Separates an egress's id from the name of a queue within it.
 pub(crate) const QUEUE_SEPARATOR: char = '#';
 
+/// Digits of a process's name, and how many it has: enough for 62 bits.
+const DIGITS: &[u8; 36] = b"0123456789abcdefghijklmnopqrstuvwxyz";
+const NAME_DIGITS: usize = 12;
+
 #[derive(Debug)]
 pub(crate) struct Process {
-    /// Names this process in reply addresses.
-    pub(crate) uuid: String,
+    /// Names this process in reply addresses: see [`Process::new_name`].
+    pub(crate) name: String,
     pub(crate) reply_type: FunctionType,
     pub(crate) partitions: u16,
     pub(crate) inboxes: Vec<Arc<Inbox>>,
@@ -78,6 +83,20 @@ impl Process {
     /// The partitions that a shard owns.
     pub(crate) fn partitions_of(&self, shard: usize) -> Vec<Partition> {
         (0..self.partitions).map(Partition).filter(|p| self.shard_of(*p) == shard).collect()
+    }
+
+    /// A name that no other process has had. Short, so that a reply address, which every request has and
+    /// its message carries along, mostly needs no memory of its own.
+    pub(crate) fn new_name() -> String {
+        let (first, second) = Uuid::new_v4().as_u64_pair();
+        // Version and variant lie at fixed places, in each half at another: all bits are random.
+        let mut left = first ^ second;
+        let digit = |_| {
+            let digit = DIGITS[(left % DIGITS.len() as u64) as usize];
+            left /= DIGITS.len() as u64;
+            char::from(digit)
+        };
+        (0..NAME_DIGITS).map(digit).collect()
     }
 
     pub(crate) fn reply_type() -> FunctionType {
