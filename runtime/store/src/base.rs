@@ -32,7 +32,14 @@ pub(crate) const KEY_BYTES_MAX: usize = 65_535;
 pub(crate) const OWN_SPACE: u8 = 1;
 /// Runs of the tree's first level from which on a checkpoint waits for compaction: each costs every
 /// read a look.
-pub(crate) const FRESH_RUNS_MAX: usize = 12;
+pub(crate) const FRESH_RUNS_MAX: usize = 24;
+/// Runs of the tree's first level that are merged into the next one at once. Small checkpoints spread
+/// over the whole tree: the more of them are merged together, the fewer times each old row is written
+/// again, and with filters in memory a run more costs a read little.
+const FRESH_RUNS_MERGED: u8 = 12;
+/// Size of a table. The second level holds as many as [`FRESH_RUNS_MERGED`]: small ones keep what a
+/// merge has to write again small, too.
+const TABLE_BYTES: u64 = 16 << 20;
 
 pub(crate) struct Base {
     tree: AnyTree,
@@ -164,12 +171,13 @@ impl Base {
             let oldest = reads.first_key_value().map(|(seqno, _)| *seqno);
             oldest.unwrap_or_else(|| self.visible.get())
         };
-        self.tree.compact(Arc::new(lsm_tree::compaction::Leveled::default()), watermark).map_err(
-            |error| {
-                damage::first_of(&self.tables(|_| true), "found during compaction")
-                    .unwrap_or_else(|| tree_error(&self.path, "during compaction", error))
-            },
-        )?;
+        let strategy = lsm_tree::compaction::Leveled::default()
+            .with_l0_threshold(FRESH_RUNS_MERGED)
+            .with_table_target_size(TABLE_BYTES);
+        self.tree.compact(Arc::new(strategy), watermark).map_err(|error| {
+            damage::first_of(&self.tables(|_| true), "found during compaction")
+                .unwrap_or_else(|| tree_error(&self.path, "during compaction", error))
+        })?;
         Ok(self.tree.current_version().id() != before)
     }
 

@@ -1,7 +1,7 @@
 //! The pace at which checkpoints and compaction write. The log's syncs wait for whatever else the disk
 //! has in flight, so the base is written in steps of 1 MB, each synced, with a pause after it. The pause
 //! follows how much of the store's bounds is in use, not a rate: long while little is, none at all
-//! well before the store saturates.
+//! well before the store saturates. While nothing is appended to the log there is nobody to wait for.
 
 use std::fs::File;
 use std::io;
@@ -44,6 +44,12 @@ impl Pace {
         let disk = self.0.get().and_then(Weak::upgrade);
         disk.map_or(1.0, |disk| disk.used())
     }
+
+    /// Bytes that the log has got so far.
+    fn appended_bytes(&self) -> u64 {
+        let disk = self.0.get().and_then(Weak::upgrade);
+        disk.map_or(0, |disk| disk.log.appended_bytes())
+    }
 }
 
 /// The steps in which new tables of the base are written.
@@ -54,13 +60,17 @@ pub(crate) struct Steps {
     /// Tables from here on may not be synced yet.
     first_new: u64,
     unsynced_bytes: usize,
+    /// [`Pace::appended_bytes`] at the end of the step before.
+    appended_bytes: u64,
 }
 
 impl Steps {
     /// Steps of tables that will be made in the directory `tables`.
     pub(crate) fn new(pace: Arc<Pace>, tables: &Path) -> io::Result<Self> {
         let first_new = numbered(tables)?.map(|(number, _)| number + 1).max().unwrap_or(0);
-        Ok(Self { pace, tables: tables.to_path_buf(), first_new, unsynced_bytes: 0 })
+        let appended_bytes = pace.appended_bytes();
+        let tables = tables.to_path_buf();
+        Ok(Self { pace, tables, first_new, unsynced_bytes: 0, appended_bytes })
     }
 
     /// Notes that `bytes` were written; syncs and waits at the end of a step.
@@ -82,7 +92,10 @@ impl Steps {
             }
         }
         let pause = pause(self.pace.used());
-        if !pause.is_zero() {
+        let appended_bytes = self.pace.appended_bytes();
+        let is_log_idle =
+            std::mem::replace(&mut self.appended_bytes, appended_bytes) == appended_bytes;
+        if !is_log_idle && !pause.is_zero() {
             std::thread::sleep(pause);
         }
         Ok(())
@@ -194,8 +207,8 @@ mod tests {
         let base = Arc::new(crate::base::Base::open(place.path(), 1 << 20, true).unwrap());
         let keys: Vec<Vec<u8>> =
             (0..1_000_u32).map(|at| state_key(0, &format!("{at:05}"))).collect();
-        for round in 0..8 {
-            let rows = keys.iter().skip(round).step_by(8);
+        for round in 0..16 {
+            let rows = keys.iter().skip(round).step_by(16);
             base.ingest(rows.map(|key| (&key[..], Some(&key[..])))).unwrap();
         }
         let before = base.fresh_runs();
@@ -221,6 +234,26 @@ mod tests {
         // Whatever cannot be synced ends the checkpoint.
         std::fs::remove_dir_all(place.path()).unwrap();
         steps.wrote(STEP_BYTES).unwrap_err();
+    }
+
+    #[test]
+    fn nobody_waits_for_a_log_that_gets_nothing() {
+        let place = tempfile::tempdir().unwrap();
+        let store = open(place.path());
+        let mut shard = open_shard(&*store, 0, &[0]);
+        let pace = Arc::<Pace>::default();
+        pace.follow(&store.disk);
+        let mut steps = Steps::new(Arc::clone(&pace), place.path()).unwrap();
+        let mut step = || {
+            let began = std::time::Instant::now();
+            steps.wrote(STEP_BYTES).unwrap();
+            began.elapsed()
+        };
+        let idle: Duration = (0..200).map(|_| step()).sum();
+        assert!(idle < 150 * PAUSE_MAX, "{idle:?} for 200 steps");
+        append(&store, &mut *shard, 0);
+        assert!(step() >= PAUSE_MAX);
+        store.close().unwrap();
     }
 
     #[test]

@@ -27,6 +27,10 @@ const KEY_BYTES: usize = 38;
 /// with 512 MB of memory.
 const CACHE_BYTES: u64 = 32 << 20;
 const MAP_ROWS: usize = 150_000;
+/// How the store has its tree compacted: runs of the first level that are merged at once, and the size of
+/// a table.
+const FRESH_RUNS_MERGED: u8 = 12;
+const TABLE_BYTES: u64 = 16 << 20;
 
 /// Messages between two looks at the clock.
 const TURN: usize = 256;
@@ -56,6 +60,7 @@ pub(crate) fn run(
     std::fs::create_dir_all(directory)?;
     let base = Arc::new(Base::open(directory)?);
     base.ingest((0..count).map(|number| (key(number), Stored::new(1, number, RECORD_BYTES))))?;
+    base.compact()?;
     let (sender, full) = sync_channel(SHARDS);
     let writing = {
         let base = base.clone();
@@ -186,8 +191,10 @@ impl Base {
     fn compact(&self) -> Result<()> {
         loop {
             let before = self.tree.current_version().id();
-            let strategy = Arc::new(lsm_tree::compaction::Leveled::default());
-            self.tree.compact(strategy, self.visible.get())?;
+            let strategy = lsm_tree::compaction::Leveled::default()
+                .with_l0_threshold(FRESH_RUNS_MERGED)
+                .with_table_target_size(TABLE_BYTES);
+            self.tree.compact(Arc::new(strategy), self.visible.get())?;
             if self.tree.current_version().id() == before {
                 return Ok(());
             }
