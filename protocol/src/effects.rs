@@ -25,6 +25,9 @@ pub struct Effects {
     pub entries: Option<Box<EntryEffects>>,
 }
 
+/// Longest cancellation token, in bytes: it is part of a key in the store, beside the longest id.
+pub const TOKEN_BYTES_MAX: usize = 16 * 1024;
+
 /// A delayed message or the cancellation of one.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum Delayed {
@@ -36,7 +39,8 @@ pub enum Delayed {
         target: Address,
         /// The message.
         value: TypedValue,
-        /// Scoped to the sender's id; a token in use is replaced. Never empty.
+        /// Scoped to the sender's id; a token in use is replaced. Never empty, at most
+        /// [`TOKEN_BYTES_MAX`] bytes.
         token: Option<CompactString>,
     },
     /// Of the message that holds this token, if there is one. Never empty.

@@ -16,6 +16,10 @@ use crate::{Address, FunctionType, ID_BYTES_MAX, Metadata, TypedValue, wire};
 /// States that a function type can have at most.
 pub const STATES_MAX: usize = 4_096;
 
+/// Longest name of a state of a remote function, in bytes: it is part of a key in the store, beside the
+/// longest id and the longest type.
+pub const STATE_NAME_BYTES_MAX: usize = 16 * 1024;
+
 /// Longest namespace, and longest name, of a function type that comes in an address, in bytes. Types
 /// are interned for the process's life, so that what comes from outside must be bounded.
 pub const TYPE_BYTES_MAX: usize = 1_024;
@@ -95,6 +99,16 @@ pub enum WireError {
     /// A state without a name was declared missing.
     #[error("the function asks for a state without a name")]
     UnnamedState,
+    /// A state was declared missing whose name is longer than possible.
+    #[error(
+        "state `{name}...` has a name of {bytes} bytes: at most {STATE_NAME_BYTES_MAX} are possible"
+    )]
+    LongStateName {
+        /// The beginning of the name.
+        name: String,
+        /// The length that came.
+        bytes: usize,
+    },
     /// More states than a function type can have.
     #[error("the function asks for more than {STATES_MAX} states")]
     TooManyStates,

@@ -23,7 +23,7 @@ pub mod value;
 pub mod wire;
 
 pub use address::{Address, ID_BYTES_MAX};
-pub use effects::{Delayed, Effects, EgressRecord, StateMutation, StateMutations};
+pub use effects::{Delayed, Effects, EgressRecord, StateMutation, StateMutations, TOKEN_BYTES_MAX};
 pub use entries::{
     ClearedEntries, EntryChange, EntryEffects, EntryPage, EntryRead, EntryReader, Which,
 };

@@ -1,7 +1,9 @@
 //! Effects on their way over the wire and back, and answers that are refused: by which words.
 
 use bytes::Bytes;
-use dormouse_protocol::from_wire::{self, STATES_MAX, TYPE_BYTES_MAX, WireError};
+use dormouse_protocol::from_wire::{
+    self, STATE_NAME_BYTES_MAX, STATES_MAX, TYPE_BYTES_MAX, WireError,
+};
 use dormouse_protocol::wire::{
     self, DelayedInvocation, EgressMessage, ExpirationSpec, FromFunction, FunctionResponse,
     IncompleteInvocationContext, InvocationResponse, OutgoingMessage, PersistedValueMutation,
@@ -264,6 +266,13 @@ fn missing_states_must_be_new_and_make_sense() {
         missing(vec![missing_value("", "a/b", None)]).unwrap_err(),
         "the function asks for a state without a name"
     );
+    let long = "n".repeat(STATE_NAME_BYTES_MAX + 1);
+    let refused = missing(vec![missing_value(&long, types::INT, None)]).unwrap_err();
+    assert!(
+        refused.ends_with("n...` has a name of 16385 bytes: at most 16384 are possible"),
+        "{refused}"
+    );
+    assert!(missing(vec![missing_value(&long[1..], types::INT, None)]).is_ok());
     assert_eq!(
         missing(vec![fresh; STATES_MAX]).unwrap_err(),
         "the function asks for more than 4096 states"

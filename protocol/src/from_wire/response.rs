@@ -6,7 +6,7 @@ use compact_str::CompactString;
 use prost::Message as _;
 use smallvec::SmallVec;
 
-use super::{STATES_MAX, WireError, address, detach, typed_value};
+use super::{STATE_NAME_BYTES_MAX, STATES_MAX, WireError, address, detach, shorten, typed_value};
 use crate::{
     Delayed, Effects, EgressRecord, Expiration, Response, StateMutation, StateSpec, TypeName,
     types,
@@ -142,6 +142,10 @@ fn incomplete(
 fn state_spec(wire: wire::PersistedValueSpec) -> Result<StateSpec, WireError> {
     if wire.state_name.is_empty() {
         return Err(WireError::UnnamedState);
+    }
+    if wire.state_name.len() > STATE_NAME_BYTES_MAX {
+        let (name, bytes) = (shorten(&wire.state_name), wire.state_name.len());
+        return Err(WireError::LongStateName { name, bytes });
     }
     let expiration = wire.expiration_spec.unwrap_or_default();
     let after_ms = || match u64::try_from(expiration.expire_after_millis) {

@@ -12,8 +12,8 @@ use std::time::Instant;
 use compact_str::CompactString;
 use dormouse_engine::{Catalog, Completed, Declared, Fate, InvocationId};
 use dormouse_protocol::{
-    Effects, EntryReader, FailurePolicy, FunctionType, ID_BYTES_MAX, Invocation, InvokeError,
-    Response,
+    Delayed, Effects, EntryReader, FailurePolicy, FunctionType, ID_BYTES_MAX, Invocation,
+    InvokeError, Response, TOKEN_BYTES_MAX,
 };
 use dormouse_sdk::function::{Function, InvokeFuture};
 use rustc_hash::FxHashMap;
@@ -179,8 +179,12 @@ impl FunctionTable {
             check_target(target)?;
         }
         for delayed in &effects.delayed {
-            if let dormouse_protocol::Delayed::Send { target, .. } = delayed {
-                check_target(target)?;
+            match delayed {
+                Delayed::Send { target, token, .. } => {
+                    check_target(target)?;
+                    token.as_deref().map_or(Ok(()), check_token)?;
+                }
+                Delayed::Cancel { token } => check_token(token)?,
             }
         }
         let mut outboxes = Vec::with_capacity(effects.egress.len());
@@ -245,6 +249,16 @@ fn check_target(target: &dormouse_protocol::Address) -> Result<(), InvokeError> 
         )));
     }
     Ok(())
+}
+
+fn check_token(token: &str) -> Result<(), InvokeError> {
+    if token.len() <= TOKEN_BYTES_MAX {
+        return Ok(());
+    }
+    Err(InvokeError::new(format!(
+        "a cancellation token of {} bytes: at most {TOKEN_BYTES_MAX} are possible",
+        token.len()
+    )))
 }
 
 /// Polls an invocation for the first time. Most in-process functions are ready then, and never become

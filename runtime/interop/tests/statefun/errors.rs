@@ -29,7 +29,7 @@ fn stops_one_message(name: &str, fatal: Reply, cause: &str) -> Result<()> {
         let said = log.trim_end().to_owned();
         Effects::new().set("log", &Value::string(&log)).record(RECORDS, &said).into()
     };
-    let fields = FRAIL.replace("call: 4s", "call: 4s, payload_max_bytes: 65536");
+    let fields = FRAIL.replace("call: 4s", "call: 4s, payload_max_bytes: 200000");
     Stage::play(&format!("errors-{name}"), &fields, handler, |stage| {
         stage.tell("s/f/a", "before")?;
         ensure!(stage.application.record(RECORDS)? == "before");
@@ -133,6 +133,31 @@ fn a_negative_delay() -> Result<()> {
     stops_one_message("delay", fatal.into(), "a delayed message for s/f/x has delay_in_ms -1")
 }
 
+/// Tokens and names of states are parts of keys in the store.
+#[test]
+fn a_token_that_is_too_long() -> Result<()> {
+    let token = "t".repeat(70_000);
+    let cause = "a cancellation token of 70000 bytes: at most 16384 are possible";
+    let fatal = Effects::new().after(1, &token, "s/f/x", &x());
+    stops_one_message("long-token", fatal.into(), cause)?;
+    let fatal = Effects::new().cancel(&token);
+    stops_one_message("long-cancelled", fatal.into(), cause)
+}
+
+#[test]
+fn a_state_whose_name_is_too_long() -> Result<()> {
+    let fatal = missing(&[(&"n".repeat(70_000), INT, Expires::Never)]);
+    let cause = "has a name of 70000 bytes: at most 16384 are possible";
+    stops_one_message("long-name", Reply::Good(fatal), cause)
+}
+
+#[test]
+fn a_target_whose_id_is_too_long() -> Result<()> {
+    let fatal = Effects::new().send(&format!("s/f/{}", "i".repeat(32_769)), &x());
+    let cause = "the id has 32769 bytes, at most 32768 are allowed";
+    stops_one_message("long-id", fatal.into(), cause)
+}
+
 #[test]
 fn a_message_without_a_target() -> Result<()> {
     let fatal = field(100, &field(2, &field(2, &x().encoded())));
@@ -164,7 +189,7 @@ fn an_answer_that_is_none() -> Result<()> {
 
 #[test]
 fn an_answer_longer_than_payload_max_bytes() -> Result<()> {
-    stops_one_message("long", Reply::Good(vec![0; 70_000]), "longer than 65536 bytes")
+    stops_one_message("long", Reply::Good(vec![0; 300_000]), "longer than 200000 bytes")
 }
 
 #[test]

@@ -184,3 +184,40 @@ fn a_function_that_asks_for_too_many_states_is_given_up() -> Result<()> {
         stage.endpoint.got("s/f/a", "few").map(drop)
     })
 }
+
+/// The longest id, with the longest names and tokens beside it, also after a restart.
+#[test]
+fn the_longest_ids_names_and_tokens_fit_together() -> Result<()> {
+    let (id, name, token) = ("i".repeat(32_768), "n".repeat(16_384), "t".repeat(16_384));
+    let long = format!("s/f/{id}");
+    let (state, target) = (name.clone(), long.clone());
+    let handler = move |request: &Request| {
+        if request.batch.target == "s/start/a" {
+            return Effects::new().send(&target, &Value::string("set")).into();
+        }
+        if request.batch.target.starts_with("s/sink/") {
+            return nothing();
+        }
+        let spec = (state.as_str(), INT, Expires::Never);
+        asks(request, &[spec]).unwrap_or_else(|| {
+            let said = Value::string("later");
+            let effects = Effects::new().set(&state, &Value::int(7));
+            effects.after(500, &token, "s/sink/x", &said).record(RECORDS, "set").into()
+        })
+    };
+    Stage::play("limits-longest", FRAIL, handler, |stage| {
+        stage.tell("s/start/a", "go")?;
+        ensure!(stage.application.record(RECORDS)? == "set");
+        stage.restart()?;
+        stage.endpoint.got("s/sink/x", "later")?;
+        stage.tell("s/start/a", "go")?;
+        stage.endpoint.wait_for("the state as it was stored", |all| {
+            let mut requests = all.iter().filter(|request| request.batch.target == long);
+            let is_stored =
+                |request: &Arc<Request>| request.batch.state(&name) == Some(Some(&Value::int(7)));
+            requests.any(is_stored).then_some(())
+        })?;
+        ensure!(stage.application.metric("dormouse_dead_letters")? == 0.0);
+        Ok(())
+    })
+}
