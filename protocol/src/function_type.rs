@@ -121,30 +121,35 @@ impl FunctionType {
 
     /// A dense number, stable within this process only.
     #[must_use]
+    #[inline]
     pub fn index(self) -> usize {
         self.0.index as usize
     }
 
     /// The namespace: what comes before the `/`.
     #[must_use]
+    #[inline]
     pub fn namespace(self) -> &'static str {
         &self.0.namespace
     }
 
     /// The name: what comes after the `/`.
     #[must_use]
+    #[inline]
     pub fn name(self) -> &'static str {
         &self.0.name
     }
 
     /// `<namespace>/<name>`.
     #[must_use]
+    #[inline]
     pub fn as_str(self) -> &'static str {
         &self.0.full
     }
 }
 
 impl PartialEq for FunctionType {
+    #[inline]
     fn eq(&self, other: &Self) -> bool {
         std::ptr::eq(self.0, other.0)
     }

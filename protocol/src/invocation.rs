@@ -69,8 +69,8 @@ impl StateSpec {
 /// What a function answers.
 #[derive(Clone, Debug)]
 pub enum Response {
-    /// It ran; these are its effects.
-    Effects(Effects),
+    /// It ran; these are its effects. Boxed: an answer goes through many hands.
+    Effects(Box<Effects>),
     /// It did not run: it needs these states as well, and is called again with them.
     Incomplete(Vec<StateSpec>),
 }

@@ -16,6 +16,7 @@ pub struct Message {
 impl Message {
     /// Bytes this message holds in memory, for accounting: the struct and what it points to.
     #[must_use]
+    #[inline]
     pub fn weight(&self) -> usize {
         let caller = self.caller.as_ref().map_or(0, |caller| caller.id.len());
         size_of::<Self>() + self.target.id.len() + caller + self.value.weight()

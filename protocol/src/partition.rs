@@ -37,6 +37,7 @@ pub fn partition_of(address: &Address, partitions: u16) -> Partition {
 
 /// The hash that places `address`; its partition is this modulo the number of partitions.
 #[must_use]
+#[inline]
 pub fn placement_hash(address: &Address) -> u64 {
     let id = address.id.as_str();
     let function_type = address.function_type;
@@ -48,6 +49,7 @@ pub fn placement_hash(address: &Address) -> u64 {
 
 /// The partition of a [`placement_hash`].
 #[must_use]
+#[inline]
 pub fn partition_of_hash(hash: u64, partitions: u16) -> Partition {
     Partition((hash % u64::from(partitions)) as u16)
 }

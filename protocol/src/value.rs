@@ -33,6 +33,7 @@ impl TypedValue {
 
     /// Bytes this value holds in memory, for accounting.
     #[must_use]
+    #[inline]
     pub fn weight(&self) -> usize {
         self.typename.len() + self.value.len() + self.metadata.as_ref().map_or(0, |all| weigh(all))
     }

@@ -121,16 +121,16 @@ fn all_effects() -> Effects {
 #[test]
 fn effects_of_every_kind_come_back() {
     let effects = all_effects();
-    let body = to_wire::from_function(&Response::Effects(effects.clone()), &specs());
+    let body = to_wire::from_function(&Response::Effects(effects.clone().into()), &specs());
     let Ok(Response::Effects(back)) = from_wire::response(body, &specs()) else {
         panic!("expected effects");
     };
-    assert_eq!(back, effects);
+    assert_eq!(*back, effects);
 }
 
 #[test]
 fn what_is_written_is_what_protobuf_would_write() {
-    let body = to_wire::from_function(&Response::Effects(all_effects()), &specs());
+    let body = to_wire::from_function(&Response::Effects(all_effects().into()), &specs());
     let message = FromFunction::decode(body.clone()).expect("a FromFunction");
     assert_eq!(message.encode_to_vec(), body);
 }
@@ -138,7 +138,7 @@ fn what_is_written_is_what_protobuf_would_write() {
 #[test]
 fn small_values_do_not_hold_their_body() {
     let effects = all_effects();
-    let body = to_wire::from_function(&Response::Effects(effects), &specs());
+    let body = to_wire::from_function(&Response::Effects(effects.into()), &specs());
     let within = body.as_ptr_range();
     let Ok(Response::Effects(back)) = from_wire::response(body, &specs()) else {
         panic!("expected effects");

@@ -7,7 +7,7 @@ use bytes::Bytes;
 use dormouse_protocol::egress_records::{Header, KafkaProducerRecord, KinesisEgressRecord};
 use dormouse_protocol::from_wire::{self, Attached};
 use dormouse_protocol::{
-    Address, Effects, Expiration, FunctionType, Invocation, Message, Metadata, Response, StateSpec,
+    Address, Expiration, FunctionType, Invocation, Message, Metadata, Response, StateSpec,
     TypedValue, to_wire, types,
 };
 use prost::Message as _;
@@ -96,7 +96,7 @@ fn from_function_with_a_missing_state() {
 
 #[test]
 fn from_function_without_effects() {
-    let response = Response::Effects(Effects::default());
+    let response = Response::Effects(Box::default());
     assert_eq!(to_wire::from_function(&response, &[]), bytes_of(NO_EFFECTS));
     for body in [bytes_of(NO_EFFECTS), Bytes::new()] {
         let back = from_wire::response(body, &[]).unwrap();

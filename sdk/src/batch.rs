@@ -43,14 +43,14 @@ impl Batch {
     }
 
     /// The answer, once the function is through with its messages.
-    pub fn finish(mut self, outcome: Result<(), FunctionError>) -> Result<Response, InvokeError> {
+    pub fn finish(&mut self, outcome: Result<(), FunctionError>) -> Result<Response, InvokeError> {
         // However the function took it: without these states it has not run.
         let wanted = self.context.wanted();
         if !wanted.is_empty() {
             return Ok(Response::Incomplete(wanted));
         }
         match outcome {
-            Ok(()) => Ok(self.context.into_response()),
+            Ok(()) => Ok(self.context.take_response()),
             Err(error) => Err(failure(&self.context, &error)),
         }
     }

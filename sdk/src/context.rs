@@ -254,9 +254,9 @@ impl Context {
         wanted
     }
 
-    pub(crate) fn into_response(self) -> Response {
-        self.metrics.apply();
-        Response::Effects(self.effects)
+    pub(crate) fn take_response(&mut self) -> Response {
+        std::mem::take(&mut self.metrics).apply();
+        Response::Effects(Box::new(std::mem::take(&mut self.effects)))
     }
 }
 

@@ -151,7 +151,7 @@ impl Instance {
             }
         };
         match answer {
-            Ok(Response::Effects(effects)) => Ok(self.apply(effects)),
+            Ok(Response::Effects(effects)) => Ok(self.apply(*effects)),
             Ok(other) => panic!("expected effects, got {other:?}"),
             Err(error) => Err(error.message),
         }

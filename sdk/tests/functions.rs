@@ -146,7 +146,7 @@ fn call(invocation: Invocation) -> Result<Response, InvokeError> {
 
 fn effects(invocation: Invocation) -> Effects {
     match call(invocation) {
-        Ok(Response::Effects(effects)) => effects,
+        Ok(Response::Effects(effects)) => *effects,
         other => panic!("expected effects, got {other:?}"),
     }
 }

@@ -82,7 +82,7 @@ fn text(value: &str) -> TypedValue {
 
 fn effects(response: Response) -> Effects {
     match response {
-        Response::Effects(effects) => effects,
+        Response::Effects(effects) => *effects,
         Response::Incomplete(missing) => panic!("expected effects, missing is {missing:?}"),
     }
 }

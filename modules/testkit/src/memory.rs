@@ -163,7 +163,7 @@ impl Memory {
         let registered = &self.0.functions[&target.function_type];
         while let Some(invocation) = self.next(target, &registered.specs) {
             match registered.function.invoke(invocation).await {
-                Ok(Response::Effects(effects)) => self.apply(target, effects),
+                Ok(Response::Effects(effects)) => self.apply(target, *effects),
                 Ok(Response::Incomplete(missing)) => {
                     self.0.failed.borrow_mut().push(format!("{missing:?} is missing"));
                 }

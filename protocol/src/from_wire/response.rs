@@ -22,9 +22,9 @@ pub fn response(body: Bytes, specs: &[StateSpec]) -> Result<Response, WireError>
         reason: error.to_string(),
     })?;
     match from_function.response {
-        None => Ok(Response::Effects(Effects::default())),
+        None => Ok(Response::Effects(Box::default())),
         Some(FunctionResponse::InvocationResult(result)) => {
-            effects(result, specs, body_bytes).map(Response::Effects)
+            effects(result, specs, body_bytes).map(Box::new).map(Response::Effects)
         }
         Some(FunctionResponse::IncompleteInvocationContext(context)) => {
             incomplete(context, specs).map(Response::Incomplete)

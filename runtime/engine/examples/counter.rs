@@ -105,7 +105,8 @@ impl Rig {
                     Action::Invoke { id, invocation } => {
                         let is_generator = invocation.target == self.generator;
                         let effects = if is_generator { self.send() } else { self.count() };
-                        let completed = Completed::Effects { effects, outboxes: Vec::new() };
+                        let completed =
+                            Completed::Effects { effects: effects.into(), outboxes: Vec::new() };
                         self.shard.handle(Event::Done { id, result: Ok(completed) });
                     }
                     Action::Append { scope, commit } => {

@@ -10,6 +10,7 @@ use crate::channel::Frame;
 use crate::commit::Commit;
 use crate::event::{InvocationId, SubmitToken};
 
+/// Long ones are boxed: each goes through some queues.
 #[derive(Debug)]
 pub enum Action {
     /// Read these keys; answered by [`crate::Event::Got`].
@@ -17,7 +18,7 @@ pub enum Action {
     /// Read `from <= key < to` in order; answered by [`crate::Event::Scanned`].
     Scan { purpose: ScanFor, range: ScanRange },
     /// Call a function; answered by [`crate::Event::Done`].
-    Invoke { id: InvocationId, invocation: Invocation },
+    Invoke { id: InvocationId, invocation: Box<Invocation> },
     /// What a running function has read; the answer to [`crate::Event::Read`].
     Rows { id: InvocationId, page: EntryPage },
     /// Hand to the store, in this order per scope.
@@ -29,7 +30,7 @@ pub enum Action {
     /// A message to a volatile reply address (`dormouse.http/reply`), by the address's id.
     Reply { id: CompactString, value: TypedValue },
     /// A durable record for an egress; [`crate::Event::EgressConfirmed`] follows some day.
-    Egress(EgressOut),
+    Egress(Box<EgressOut>),
     /// An invocation failed: its address is blocked, and tried again after a pause.
     Blocked { address: Address, error: String, failures: u32, retry_in_ms: u64 },
     /// A message was given up, durably: its address goes on.

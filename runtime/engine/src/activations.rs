@@ -40,12 +40,14 @@ struct Chunk {
 
 /// What an address is found by: its placement hash (low bits are the same within a shard, so the high
 /// ones count) mixed with the type.
+#[inline]
 fn index_hash(placement_hash: u64, function_index: usize) -> u32 {
     let mixed = placement_hash ^ (function_index as u64).wrapping_mul(0x9e37_79b9_7f4a_7c15);
     (mixed >> 32) as u32
 }
 
 /// Spread over the bits that the table looks at.
+#[inline]
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -55,33 +57,55 @@ impl Activations {
         self.index.len()
     }
 
+    #[inline]
     pub(crate) fn find(&self, hash: u64, address: &Address) -> Option<u32> {
         let hash = index_hash(hash, address.function_type.index());
         let same = |found: &Indexed| found.hash == hash && self.at(found.slot).address == *address;
         self.index.find(spread(hash), same).map(|found| found.slot)
     }
 
-    /// The same for one that gets a message soon: what that needs of it is fetched as well. Done for some
-    /// addresses in a row, the processor waits for the memory of all of them at once.
-    pub(crate) fn look_up(&self, hash: u64, address: &Address) -> Option<u32> {
-        let slot = self.find(hash, address)?;
-        let found = self.at(slot);
-        // Each lies on another cache line.
-        std::hint::black_box((found.mailbox.bytes(), found.cells.len(), found.weight));
-        Some(slot)
+    /// Who [`Activations::find`] would most likely find, without a look at the activation.
+    #[inline]
+    pub(crate) fn guess(&self, hash: u64, address: &Address) -> Option<u32> {
+        let hash = index_hash(hash, address.function_type.index());
+        self.index.find(spread(hash), |found| found.hash == hash).map(|found| found.slot)
     }
 
+    /// Looks at what a message or commit needs of an activation, and at nothing that depends on what it
+    /// finds there: done for some in a row, the processor waits for the memory of all of them at once.
+    #[inline]
+    pub(crate) fn fetch(&self, slot: u32) {
+        let at = self.at(slot);
+        // Each lies on another cache line.
+        std::hint::black_box((at.hash, at.mailbox.bytes(), at.cells.len(), at.weight));
+    }
+
+    /// The same as [`Activations::find`], for one that was guessed.
+    #[inline]
+    pub(crate) fn find_guessed(
+        &self,
+        guess: Option<u32>,
+        hash: u64,
+        address: &Address,
+    ) -> Option<u32> {
+        let guess = guess?;
+        if self.at(guess).address == *address { Some(guess) } else { self.find(hash, address) }
+    }
+
+    #[inline]
     fn at(&self, slot: u32) -> &Activation {
         let (chunk, place) = split(slot);
         self.chunks[chunk].slots[place].as_ref().expect("an indexed slot is in use")
     }
 
+    #[inline]
     pub(crate) fn get(&mut self, slot: u32) -> &mut Activation {
         let (chunk, place) = split(slot);
         self.chunks[chunk].slots[place].as_mut().expect("a slot in hand is in use")
     }
 
     /// The activation that `id` names, unless it has moved on.
+    #[inline]
     pub(crate) fn current(&mut self, id: InvocationId) -> Option<&mut Activation> {
         let (chunk, place) = split(id.slot);
         let activation = self.chunks.get_mut(chunk)?.slots.get_mut(place)?.as_mut()?;
@@ -98,6 +122,7 @@ impl Activations {
     }
 
     /// A generation that no earlier question or invocation of the slot had.
+    #[inline]
     pub(crate) fn next_id(&mut self, slot: u32) -> InvocationId {
         self.generation = self.generation.wrapping_add(1);
         let generation = self.generation;
@@ -160,6 +185,7 @@ impl Activations {
     }
 
     /// Adds what changed in an activation's size to the account.
+    #[inline]
     pub(crate) fn reweigh(&mut self, slot: u32, added: usize, removed: usize) {
         self.memory = self.memory + added - removed;
         let activation = self.get(slot);
@@ -196,6 +222,7 @@ impl Activations {
 }
 
 /// Chunk of a slot, and its place there.
+#[inline]
 fn split(slot: u32) -> (usize, usize) {
     (slot as usize / CHUNK_LEN, slot as usize % CHUNK_LEN)
 }
@@ -226,6 +253,12 @@ mod tests {
             assert_eq!(activations.find(n << 20, &address(n)), expected);
         }
         assert_eq!(activations.len(), 666);
+        for n in 0..1_000 {
+            // Their hashes differ in nothing that counts: nearly every guess is wrong.
+            let guess = activations.guess(n << 20, &address(n));
+            let expected = (n % 3 != 0).then_some(slots[n as usize]);
+            assert_eq!(activations.find_guessed(guess, n << 20, &address(n)), expected);
+        }
     }
 
     #[test]

@@ -36,10 +36,12 @@ impl CellValue {
         Some(Self::Short(value.len() as u8, bytes))
     }
 
+    #[inline]
     pub(crate) fn is_some(&self) -> bool {
         !matches!(self, Self::None)
     }
 
+    #[inline]
     pub(crate) fn as_slice(&self) -> Option<&[u8]> {
         match self {
             Self::None => None,
@@ -49,11 +51,13 @@ impl CellValue {
     }
 
     /// Length of the value; 0 where there is none.
+    #[inline]
     pub(crate) fn len(&self) -> usize {
         self.as_slice().map_or(0, <[u8]>::len)
     }
 
     /// The value as an invocation gets it.
+    #[inline]
     pub(crate) fn to_bytes(&self) -> Option<Bytes> {
         match self {
             Self::Long(bytes) => Some(bytes.clone()),

@@ -6,6 +6,7 @@ use std::sync::Arc;
 use bytes::Bytes;
 use dormouse_protocol::partition::placement_hash;
 use dormouse_protocol::{Message, Partition};
+use smallvec::SmallVec;
 
 use crate::action::{Action, ScanFor, ScanRange};
 use crate::breakage::{Breakage, breaks};
@@ -77,14 +78,17 @@ impl Shard {
         self.actions.push(Action::Frame(Frame { from: sender, to: receiver, body }));
     }
 
-    /// Looks at who will get the messages of a frame that comes soon, which changes nothing. Done for some
-    /// frames in a row, the processor waits for the memory of all of them at once.
-    pub fn look_ahead(&self, frame: &Frame) {
-        if let FrameBody::Batch { messages, .. } = &frame.body {
-            for Message { target, .. } in messages.iter().map(|message| &**message) {
-                self.activations.look_up(placement_hash(target), target);
-            }
-        }
+    /// Looks at who will get the messages of frames that come soon, which changes nothing. The processor
+    /// then waits for the memory of all of them at once.
+    pub fn look_ahead<'a>(&self, frames: impl Iterator<Item = &'a Frame>) {
+        let batches = frames.filter_map(|frame| match &frame.body {
+            FrameBody::Batch { messages, .. } => Some(messages),
+            _ => None,
+        });
+        let targets = batches.flatten().map(|message| &message.target);
+        let guess = |target| self.activations.guess(placement_hash(target), target);
+        let guessed: SmallVec<[u32; 64]> = targets.filter_map(guess).collect();
+        guessed.into_iter().for_each(|slot| self.activations.fetch(slot));
     }
 
     /// A frame for a partition of this shard. One for a partition that it does not own is dropped: its

@@ -15,6 +15,7 @@ impl std::fmt::Display for DecodeError {
 impl std::error::Error for DecodeError {}
 
 /// Appends `value` as a LEB128 varint, at most 10 bytes.
+#[inline]
 pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
     while value >= 0x80 {
         out.push((value as u8) | 0x80);
@@ -24,6 +25,7 @@ pub fn put_varint(out: &mut Vec<u8>, mut value: u64) {
 }
 
 /// Appends the length of `bytes` as a varint, then the bytes.
+#[inline]
 pub fn put_bytes(out: &mut Vec<u8>, bytes: &[u8]) {
     put_varint(out, bytes.len() as u64);
     out.extend_from_slice(bytes);
@@ -37,11 +39,13 @@ pub struct Reader<'a> {
 
 impl<'a> Reader<'a> {
     #[must_use]
+    #[inline]
     pub fn new(bytes: &'a [u8]) -> Self {
         Self { rest: bytes }
     }
 
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.rest.is_empty()
     }
@@ -52,12 +56,14 @@ impl<'a> Reader<'a> {
         self.rest
     }
 
+    #[inline]
     pub fn take(&mut self, len: usize, expected: &'static str) -> Result<&'a [u8], DecodeError> {
         let (taken, rest) = self.rest.split_at_checked(len).ok_or(DecodeError { expected })?;
         self.rest = rest;
         Ok(taken)
     }
 
+    #[inline]
     pub fn u8(&mut self, expected: &'static str) -> Result<u8, DecodeError> {
         Ok(self.take(1, expected)?[0])
     }
@@ -72,6 +78,7 @@ impl<'a> Reader<'a> {
         Ok(bytes.iter().fold(0, |value, byte| (value << 8) | u64::from(*byte)))
     }
 
+    #[inline]
     pub fn varint(&mut self, expected: &'static str) -> Result<u64, DecodeError> {
         let mut value = 0_u64;
         for shift in (0..64).step_by(7) {
@@ -84,6 +91,7 @@ impl<'a> Reader<'a> {
         Err(DecodeError { expected })
     }
 
+    #[inline]
     pub fn bytes(&mut self, expected: &'static str) -> Result<&'a [u8], DecodeError> {
         let len = self.varint(expected)?;
         self.take(usize::try_from(len).map_err(|_| DecodeError { expected })?, expected)

@@ -118,6 +118,13 @@ pub struct OpBuffer {
 }
 
 impl OpBuffer {
+    /// None yet; with room for so many bytes.
+    #[must_use]
+    pub fn with_room(bytes: usize) -> Self {
+        Self { bytes: Vec::with_capacity(bytes), count: 0 }
+    }
+
+    #[inline]
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
         self.bytes.push(TAG_PUT);
         put_bytes(&mut self.bytes, key);
@@ -125,6 +132,7 @@ impl OpBuffer {
         self.count += 1;
     }
 
+    #[inline]
     pub fn delete(&mut self, key: &[u8]) {
         self.bytes.push(TAG_DELETE);
         put_bytes(&mut self.bytes, key);
@@ -138,11 +146,13 @@ impl OpBuffer {
     }
 
     #[must_use]
+    #[inline]
     pub fn is_empty(&self) -> bool {
         self.count == 0
     }
 
     #[must_use]
+    #[inline]
     pub fn as_bytes(&self) -> &[u8] {
         &self.bytes
     }
@@ -172,6 +182,7 @@ impl<'a> OpIter<'a> {
         self.damaged
     }
 
+    #[inline]
     fn read(&mut self) -> Option<Op<'a>> {
         let tag = self.reader.u8("tag").ok()?;
         let key = self.reader.bytes("key").ok()?;
@@ -186,6 +197,7 @@ impl<'a> OpIter<'a> {
 impl<'a> Iterator for OpIter<'a> {
     type Item = Op<'a>;
 
+    #[inline]
     fn next(&mut self) -> Option<Op<'a>> {
         if self.damaged || self.reader.is_empty() {
             return None;

@@ -54,7 +54,7 @@ impl Shard {
         if fits {
             let outbox = outbox.clone();
             let out = EgressOut { partition, outbox, number, sender: sender.clone(), value };
-            open.releases.push(Action::Egress(out));
+            open.releases.push(Action::Egress(Box::new(out)));
             self.stats.egress_unconfirmed += 1;
         }
     }
@@ -149,7 +149,7 @@ impl Shard {
             queue.handed = number;
             let out = EgressOut { partition, outbox: outbox.clone(), number, sender, value };
             // What was read may not be durable yet: it leaves with the commit that is open now.
-            self.scopes[index].open.releases.push(Action::Egress(out));
+            self.scopes[index].open.releases.push(Action::Egress(Box::new(out)));
         }
         if !more && queue.asked == Some(queue.spill_commit) {
             queue.spilled = false;

@@ -71,7 +71,7 @@ pub enum Redeem {
 #[derive(Debug)]
 pub enum Completed {
     /// It ran. `outboxes` names the queue of each egress record.
-    Effects { effects: Effects, outboxes: Vec<Arc<str>> },
+    Effects { effects: Box<Effects>, outboxes: Vec<Arc<str>> },
     /// It needs these states as well.
     Incomplete(Vec<StateSpec>),
 }

@@ -43,7 +43,7 @@ impl Shard {
         match result {
             Ok(Completed::Effects { effects, outboxes }) => {
                 self.end_handshake(id.slot, true);
-                self.apply(id.slot, effects, &outboxes);
+                self.apply(id.slot, *effects, &outboxes);
             }
             Ok(Completed::Incomplete(specs)) => self.incomplete(id.slot, specs),
             Err(error) => {
@@ -187,11 +187,17 @@ impl Shard {
         messages: Vec<(Address, TypedValue)>,
     ) {
         self.stats.messages_sent += messages.len() as u64;
+        if messages.len() < LOOKED_UP_TOGETHER / 4 {
+            for (target, value) in messages {
+                self.send(partition, Message { target, caller: Some(sender.clone()), value });
+            }
+            return;
+        }
         let mut messages = messages.into_iter();
         let mut targets = SmallVec::<[Target; LOOKED_UP_TOGETHER]>::new();
         while messages.len() > 0 {
             let next = messages.as_slice().iter().take(LOOKED_UP_TOGETHER);
-            targets.extend(next.map(|(target, _)| self.look_up(target)));
+            self.look_up_all(next.map(|(target, _)| target), &mut targets);
             for (at, (target, value)) in targets.drain(..).zip(messages.by_ref()) {
                 let message = Message { target, caller: Some(sender.clone()), value };
                 self.send_to(at, partition, message);
@@ -199,19 +205,40 @@ impl Shard {
         }
     }
 
+    /// Looks up some addresses, step by step for all of them: one look waits for memory that the next one
+    /// depends on.
+    fn look_up_all<'a>(
+        &self,
+        addresses: impl Iterator<Item = &'a Address> + Clone,
+        targets: &mut SmallVec<[Target; LOOKED_UP_TOGETHER]>,
+    ) {
+        targets.extend(addresses.clone().map(|address| self.place(address)));
+        for (target, address) in targets.iter_mut().zip(addresses.clone()) {
+            // Nobody of another shard is awake here.
+            if self.parts[usize::from(target.partition.0)].is_some() {
+                target.found = self.activations.guess(target.hash, address);
+            }
+        }
+        targets.iter().filter_map(|target| target.found).for_each(|it| self.activations.fetch(it));
+        for (target, address) in targets.iter_mut().zip(addresses) {
+            let (guess, hash) = (target.found, target.hash);
+            target.found = self.activations.find_guessed(guess, hash, address);
+        }
+    }
+
     pub(crate) fn look_up(&self, address: &Address) -> Target {
+        let at = self.place(address);
+        Target { found: self.activations.find(at.hash, address), ..at }
+    }
+
+    fn place(&self, address: &Address) -> Target {
         let hash = placement_hash(address);
-        let partition = partition_of_hash(hash, self.config.partitions);
-        // Nobody of another shard is awake here.
-        let is_owned = self.parts[usize::from(partition.0)].is_some();
-        let found = if is_owned { self.activations.look_up(hash, address) } else { None };
-        Target { hash, partition, found }
+        Target { hash, partition: partition_of_hash(hash, self.config.partitions), found: None }
     }
 
     /// A message from an instance of `partition`: within the scope at once, elsewhere by its channel.
     pub(crate) fn send(&mut self, partition: Partition, message: Message) {
-        let at = self.look_up(&message.target);
-        self.send_to(at, partition, message);
+        self.send_to(self.place(&message.target), partition, message);
     }
 
     fn send_to(&mut self, at: Target, partition: Partition, message: Message) {

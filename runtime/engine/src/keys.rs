@@ -53,12 +53,14 @@ pub const SPACES: [u8; 10] = [
 /// Whether rows of this space are scanned in order (queues, timers, entries) rather than only read by
 /// key.
 #[must_use]
+#[inline]
 pub fn is_ordered(space: u8) -> bool {
     is_never_reused(space) || matches!(space, SPACE_ENTRY | SPACE_CLEARED)
 }
 
 /// Whether a key of this space is never used a second time after its delete.
 #[must_use]
+#[inline]
 pub fn is_never_reused(space: u8) -> bool {
     matches!(space, SPACE_PENDING | SPACE_DUE | SPACE_OUTBOX | SPACE_EGRESS | SPACE_DEAD)
 }
@@ -80,16 +82,19 @@ pub fn prefix_end(prefix: &[u8]) -> Option<Vec<u8>> {
     Some(end)
 }
 
+#[inline]
 pub(crate) fn push_prefix(key: &mut Vec<u8>, space: u8, partition: Partition) {
     key.push(space);
     key.extend_from_slice(&partition.0.to_be_bytes());
 }
 
+#[inline]
 fn push_id(key: &mut Vec<u8>, id: &str) {
     key.extend_from_slice(&(id.len() as u16).to_be_bytes());
     key.extend_from_slice(id.as_bytes());
 }
 
+#[inline]
 fn push_type(key: &mut Vec<u8>, function_type: FunctionType) {
     let name = function_type.as_str();
     key.extend_from_slice(&(name.len() as u16).to_be_bytes());

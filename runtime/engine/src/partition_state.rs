@@ -55,6 +55,7 @@ impl PartitionState {
     }
 
     /// Whether nothing sent to `receiver` waits for its confirmation.
+    #[inline]
     pub(crate) fn is_drained(&self, receiver: Partition) -> bool {
         match &self.channels[usize::from(receiver.0)] {
             Some(channel) => channel.is_drained(),

@@ -2,7 +2,7 @@
 //! invocations in flight is taken, and the batch goes out with the state as it is now.
 
 use bytes::Bytes;
-use dormouse_protocol::{Expiration, Invocation, InvokeError, StateValues};
+use dormouse_protocol::{Batch, Expiration, Invocation, InvokeError, StateValues};
 
 use crate::action::{Action, GetFor, ScanFor, ScanRange};
 use crate::activation::Phase;
@@ -280,7 +280,8 @@ impl Shard {
             state.push(cell.value.to_bytes());
         }
         activation.phase = Phase::Running;
-        let messages = activation.batch.iter().map(|entry| entry.message.clone()).collect();
+        let mut messages = Batch::with_capacity(activation.batch.len());
+        activation.batch.iter().for_each(|entry| messages.push(entry.message.clone()));
         let target = activation.address.clone();
         self.activations.reweigh(slot, 0, expired);
         if is_dirty {
@@ -289,6 +290,7 @@ impl Shard {
         self.in_flight += 1;
         self.stats.invocations += 1;
         let invocation = Invocation { target, specs, state, messages, entries: None };
+        let invocation = Box::new(invocation);
         self.actions.push(Action::Invoke { id, invocation });
     }
 

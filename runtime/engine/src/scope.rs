@@ -120,6 +120,7 @@ impl OpenCommit {
     }
 
     /// Notes that entries of an outbox are confirmed.
+    #[inline]
     pub(crate) fn trim(&mut self, trim: Trim, now_ms: u64) {
         self.trims_at_ms.get_or_insert(now_ms + TRIMS_PAUSE_MS);
         match self.trims.last_mut() {

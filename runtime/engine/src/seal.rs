@@ -6,12 +6,18 @@ use dormouse_protocol::Partition;
 use crate::action::Action;
 use crate::breakage::{Breakage, breaks};
 use crate::channel::{Frame, FrameBody};
-use crate::commit::{Commit, PartMeta, Trim};
+use crate::commit::{Commit, OpBuffer, PartMeta, Trim};
 use crate::keys;
 use crate::mailbox::Entry;
 use crate::record::{StoredState, put_state};
 use crate::scope::{Scoping, Sealed};
 use crate::shard::Shard;
+
+/// Activations that are looked at before the first of them is worked on.
+const FETCHED_TOGETHER: usize = 16;
+
+/// Bytes that an open commit has room for from the start, at most: as many as the last one took.
+const OPS_KEPT_BYTES: usize = 256 << 10;
 
 impl Shard {
     /// Hands to the store what was collected since the last call, as far as it has free places.
@@ -38,6 +44,7 @@ impl Shard {
         let parts = self.close_parts(index);
         let scope = &mut self.scopes[index];
         let open = std::mem::take(&mut scope.open);
+        scope.open.ops = OpBuffer::with_room(open.ops.as_bytes().len().min(OPS_KEPT_BYTES));
         let number = scope.number;
         scope.number += 1;
         if let Some(last) = scope.in_flight.back() {
@@ -51,10 +58,20 @@ impl Shard {
         self.actions.push(Action::Append { scope: index as u32, commit });
     }
 
+    /// At the first of some activations, fetches all of these.
+    fn fetch_next(&self, slots: &[u32], at: usize) {
+        if at.is_multiple_of(FETCHED_TOGETHER) {
+            let next = slots[at..].iter().take(FETCHED_TOGETHER);
+            next.for_each(|slot| self.activations.fetch(*slot));
+        }
+    }
+
     /// Inputs that came since the last seal and are not finished are written, once in their lives.
     /// Questions have time.
     fn put_inputs(&mut self, index: usize) {
-        for slot in std::mem::take(&mut self.scopes[index].open.inputs) {
+        let slots = std::mem::take(&mut self.scopes[index].open.inputs);
+        for (at, slot) in slots.iter().copied().enumerate() {
+            self.fetch_next(&slots, at);
             let activation = self.activations.get(slot);
             activation.flags.has_input = false;
             let partition = activation.partition;
@@ -78,7 +95,9 @@ impl Shard {
 
     fn put_states(&mut self, index: usize) {
         let number = self.scopes[index].number;
-        for slot in std::mem::take(&mut self.scopes[index].open.dirty) {
+        let slots = std::mem::take(&mut self.scopes[index].open.dirty);
+        for (at, slot) in slots.iter().copied().enumerate() {
+            self.fetch_next(&slots, at);
             let activation = self.activations.get(slot);
             activation.flags.is_dirty = false;
             activation.last_write = number;

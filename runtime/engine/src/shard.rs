@@ -256,12 +256,14 @@ impl Shard {
     }
 
     /// The actions since the last call, in order; swaps them with `empty`, which keeps its capacity.
+    #[inline]
     pub fn take_actions(&mut self, empty: &mut Vec<Action>) {
         debug_assert!(empty.is_empty());
         std::mem::swap(&mut self.actions, empty);
     }
 
     #[must_use]
+    #[inline]
     pub fn has_actions(&self) -> bool {
         !self.actions.is_empty()
     }
@@ -295,10 +297,12 @@ impl Shard {
         self.searching == 0
     }
 
+    #[inline]
     pub(crate) fn part(&mut self, partition: Partition) -> &mut PartitionState {
         self.parts[usize::from(partition.0)].as_deref_mut().expect("the partition is owned")
     }
 
+    #[inline]
     pub(crate) fn scope_index(&self, partition: Partition) -> usize {
         match self.config.scoping {
             Scoping::Shard => 0,
@@ -306,12 +310,14 @@ impl Shard {
         }
     }
 
+    #[inline]
     pub(crate) fn scope(&mut self, partition: Partition) -> &mut Scope {
         let index = self.scope_index(partition);
         &mut self.scopes[index]
     }
 
     /// The partition's own time: the wall clock, unless a former owner's was ahead.
+    #[inline]
     pub(crate) fn time_ms(&mut self, partition: Partition) -> u64 {
         let now_ms = self.now_ms;
         let part = self.part(partition);
@@ -323,6 +329,7 @@ impl Shard {
     }
 
     /// Lists the partition among the open commit's parts.
+    #[inline]
     pub(crate) fn touch(&mut self, partition: Partition) {
         let part = self.part(partition);
         if !part.is_touched {
@@ -332,6 +339,7 @@ impl Shard {
     }
 
     /// Puts a record of `partition` into the open commit; the key is in `self.key`.
+    #[inline]
     pub(crate) fn put(&mut self, partition: Partition, value: &[u8]) {
         self.touch(partition);
         let index = self.scope_index(partition);
@@ -339,6 +347,7 @@ impl Shard {
     }
 
     /// Puts with the value in `self.value`.
+    #[inline]
     pub(crate) fn put_scratch(&mut self, partition: Partition) {
         let value = std::mem::take(&mut self.value);
         self.put(partition, &value);

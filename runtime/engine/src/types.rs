@@ -58,6 +58,7 @@ impl Types {
         Self { catalog, by_index: Vec::new() }
     }
 
+    #[inline]
     pub(crate) fn get(&mut self, function_type: FunctionType) -> &mut TypeState {
         let index = function_type.index();
         if index >= self.by_index.len() {

@@ -47,6 +47,10 @@ use crate::stall::pulse::Pulse;
 /// Longest that a commit which nobody waits for collects effects while invocations wait.
 const SEAL_AFTER: Duration = Duration::from_millis(5);
 
+/// The same for a commit that somebody waits for: another shard, an ingress, an egress. Sealed at once it
+/// would write as pending what the next turn finishes.
+const RELEASE_AFTER: Duration = Duration::from_millis(2);
+
 /// Bytes from which it is sealed all the same.
 const SEAL_BYTES: usize = 1 << 20;
 
@@ -77,7 +81,7 @@ pub(crate) struct Driver {
     acknowledges: FxHashMap<u64, (Acknowledge, Instant)>,
     pub(crate) next_token: u64,
     /// Invocations that wait to be started.
-    agenda: Agenda<(InvocationId, Invocation)>,
+    agenda: Agenda<(InvocationId, Box<Invocation>)>,
     /// Invocations that read entries.
     calls: Calls,
     /// Frames for each shard, sent at the end of the turn.
@@ -262,9 +266,9 @@ impl Driver {
     /// A commit is sealed as soon as the shard has caught up. While invocations wait for their turn it
     /// may grow: what is finished before the seal need not be written as pending.
     fn is_seal_due(&self) -> bool {
+        let after = if self.shard.has_releases() { RELEASE_AFTER } else { SEAL_AFTER };
         self.agenda.is_empty()
-            || self.shard.has_releases()
-            || self.sealed_at.elapsed() >= SEAL_AFTER
+            || self.sealed_at.elapsed() >= after
             || self.shard.open_bytes() >= SEAL_BYTES
     }
 
@@ -313,8 +317,7 @@ impl Driver {
     fn take_frames(&mut self, frames: Vec<Frame>) {
         let mut frames = frames.into_iter();
         while frames.len() > 0 {
-            let together = frames.as_slice().iter().take(LOOKED_UP_TOGETHER);
-            together.for_each(|frame| self.shard.look_ahead(frame));
+            self.shard.look_ahead(frames.as_slice().iter().take(LOOKED_UP_TOGETHER));
             for frame in frames.by_ref().take(LOOKED_UP_TOGETHER) {
                 self.shard.handle(Event::Frame(frame));
             }
@@ -365,7 +368,7 @@ impl Driver {
     fn invoke_planned(&mut self, budget: &mut Budget) -> Result<(), String> {
         while budget.spend() {
             let Some((id, invocation)) = self.agenda.next() else { break };
-            self.invoke(id, invocation);
+            self.invoke(id, *invocation);
             self.act()?;
         }
         self.agenda.end_turn();
@@ -408,7 +411,7 @@ impl Driver {
                     self.replies[lane].push((number, value));
                 }
             }
-            Action::Egress(out) => self.egress.push(out),
+            Action::Egress(out) => self.egress.push(*out),
             Action::Blocked { address, error, failures, retry_in_ms } => {
                 self.report.blocked(&address, &error, failures, retry_in_ms);
             }

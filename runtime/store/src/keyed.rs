@@ -7,6 +7,7 @@ use std::hash::BuildHasher;
 use hashbrown::HashTable;
 use hashbrown::hash_table::Entry;
 use rustc_hash::FxBuildHasher;
+use smallvec::SmallVec;
 
 /// A row that shrinks below a quarter of its allocation (and saves this much) is allocated anew.
 const SLACK_BYTES: usize = 256;
@@ -26,6 +27,7 @@ struct Row {
 }
 
 impl Row {
+    #[inline]
     fn key(&self) -> &[u8] {
         &self.bytes[..self.key_len as usize]
     }
@@ -35,11 +37,13 @@ impl Row {
         (!self.is_deleted).then(|| &self.bytes[self.key_len as usize..])
     }
 
+    #[inline]
     fn is(&self, hash: u32, key: &[u8]) -> bool {
         self.hash == hash && self.key() == key
     }
 
     /// Overwrites in place where the value fits; returns the change in bytes.
+    #[inline]
     fn overwrite(&mut self, value: Option<&[u8]>) -> isize {
         let before = self.bytes.capacity();
         let new = value.unwrap_or_default();
@@ -54,11 +58,13 @@ impl Row {
     }
 }
 
+#[inline]
 fn hash_of(key: &[u8]) -> u32 {
     (FxBuildHasher.hash_one(key) >> 32) as u32
 }
 
 /// Spread over the bits that the table looks at.
+#[inline]
 fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
@@ -66,6 +72,19 @@ fn spread(hash: u32) -> u64 {
 impl Keyed {
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
+    }
+
+    /// Looks at the rows of keys that are about to be written, step by step for all of them: the processor
+    /// then waits for the memory of all of them at once.
+    pub(crate) fn look_up<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        let find = |key| {
+            let hash = hash_of(key);
+            self.rows.find(spread(hash), |row| row.hash == hash)
+        };
+        let found: SmallVec<[&Row; 16]> = keys.filter_map(find).collect();
+        for row in found {
+            std::hint::black_box((row.bytes.first(), row.bytes.last()));
+        }
     }
 
     /// What is known of `key`: `None` nothing, `Some(None)` that it was deleted.

@@ -103,12 +103,10 @@ impl Layer {
         }
     }
 
-    /// Looks at a key that is about to be written, and at nothing that depends on what it finds: done
-    /// for some keys in a row, the processor waits for the memory of all of them at once.
-    pub(crate) fn look_up(&self, key: &[u8]) {
-        if let Place::Keyed = place_of(key) {
-            std::hint::black_box(self.keyed.get(key).is_some());
-        }
+    /// Looks at keys that are about to be written, which changes nothing: the processor then waits for the
+    /// memory of all of them at once.
+    pub(crate) fn look_up<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
+        self.keyed.look_up(keys.filter(|key| matches!(place_of(key), Place::Keyed)));
     }
 
     /// Puts `value`. `fresh` says that no older layer and not the base can hold the key.

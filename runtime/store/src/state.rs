@@ -100,9 +100,10 @@ impl State {
             if together.is_empty() {
                 break;
             }
-            for Op::Put { key, .. } | Op::Delete { key } in &together {
-                self.live.look_up(key);
-            }
+            self.live.look_up(together.iter().map(|op| {
+                let (Op::Put { key, .. } | Op::Delete { key }) = *op;
+                key
+            }));
             together.drain(..).for_each(|op| self.apply_op(op));
         }
         for trim in &commit.trims {

@@ -138,7 +138,7 @@ impl Instance {
                 Ok(Response::Effects(effects)) => {
                     let metrics = noted.lock().unwrap_or_else(PoisonError::into_inner).clone();
                     let outcome = Outcome::new(callers, &effects, &self.rows.specs, metrics);
-                    self.apply(effects);
+                    self.apply(*effects);
                     return Ok(outcome);
                 }
                 Err(InvokeError { message, retry_after }) => {
@@ -261,7 +261,7 @@ impl Instance {
             match batch.finish(outcome) {
                 Ok(Response::Incomplete(wanted)) => self.name_states(wanted),
                 Ok(Response::Effects(effects)) => {
-                    self.write(effects);
+                    self.write(*effects);
                     return found.expect("it has ended well");
                 }
                 Err(error) => panic!("{}: {error}", self.address),

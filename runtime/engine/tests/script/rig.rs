@@ -21,7 +21,7 @@ pub(crate) struct Rig {
     /// Sealed and not appended.
     pub(crate) sealed: VecDeque<(u32, Commit)>,
     appended: u64,
-    calls: VecDeque<(InvocationId, Invocation)>,
+    calls: VecDeque<(InvocationId, Box<Invocation>)>,
     reads: VecDeque<Action>,
     /// Scans that were answered.
     pub(crate) scans: Vec<Scanned>,
@@ -278,7 +278,7 @@ impl Rig {
     /// The call that waits longest for an answer gets this one.
     pub(crate) fn done(&mut self, answer: Answer) {
         let outboxes = answer.0.egress.iter().map(|_| "out".into()).collect();
-        self.end(Ok(Completed::Effects { effects: answer.0, outboxes }));
+        self.end(Ok(Completed::Effects { effects: answer.0.into(), outboxes }));
     }
 
     /// The call that waits longest asks for an entry.

@@ -174,7 +174,7 @@ impl FunctionTable {
         }
     }
 
-    fn check_effects(&mut self, effects: Effects) -> Result<Completed, InvokeError> {
+    fn check_effects(&mut self, effects: Box<Effects>) -> Result<Completed, InvokeError> {
         for (target, _) in &effects.messages {
             check_target(target)?;
         }

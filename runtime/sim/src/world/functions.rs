@@ -144,7 +144,7 @@ impl World {
             return (Err(error), None);
         }
         let (effects, outboxes, run) = self.run_function(shard, call, ids);
-        (Ok(Completed::Effects { effects, outboxes }), Some(run))
+        (Ok(Completed::Effects { effects: effects.into(), outboxes }), Some(run))
     }
 
     fn run_function(
