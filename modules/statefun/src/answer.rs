@@ -6,6 +6,7 @@ use std::time::{Duration, SystemTime};
 
 use bytes::{Buf as _, Bytes, BytesMut};
 use compact_str::CompactString;
+use dormouse_protocol::many;
 
 use crate::attempts::{Failure, FailureKind};
 use crate::decompress::decompress;
@@ -36,6 +37,8 @@ pub struct Head {
     content_type: Option<CompactString>,
     content_encoding: Option<CompactString>,
     retry_after: Option<Duration>,
+    /// Calls of one request that the endpoint takes.
+    pub calls: Option<usize>,
     location: Option<String>,
     /// The header named `status`, by which some servers mean an error.
     hint: Option<String>,
@@ -108,6 +111,7 @@ impl Head {
             content_type: None,
             content_encoding: None,
             retry_after: None,
+            calls: None,
             location: None,
             hint: None,
         };
@@ -146,6 +150,8 @@ impl Head {
             self.content_encoding = Some(value.to_ascii_lowercase().into());
         } else if is("retry-after") {
             self.retry_after = retry_after(value, SystemTime::now());
+        } else if is(many::HEADER) {
+            self.calls = value.parse().ok();
         } else if is("location") {
             self.location = Some(value.to_owned());
         } else if is("status") {

@@ -113,7 +113,13 @@ pub async fn call(
     let mut earlier = String::new();
     loop {
         let limit = attempt_limit(&remote.endpoint.transport, started.elapsed());
-        let mut failure = match timeout(limit, remote.attempt(body, specs, fresh)).await {
+        let attempt = async {
+            match failed {
+                0 => remote.first_attempt(body, specs).await,
+                _ => remote.attempt(body, specs, fresh).await,
+            }
+        };
+        let mut failure = match timeout(limit, attempt).await {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(failure)) => failure,
             Err(_) => out_of_time(limit, &earlier),

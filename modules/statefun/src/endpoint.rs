@@ -9,6 +9,7 @@ use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use bytes::Bytes;
+use dormouse_protocol::many;
 use http::header::{ACCEPT, ACCEPT_ENCODING, CONTENT_TYPE, HeaderValue, USER_AGENT};
 use http::{HeaderMap, Method, Uri, Version};
 use rustls::ClientConfig;
@@ -72,10 +73,19 @@ impl Endpoint {
     /// The place behind `url`, on the shard of this thread.
     #[must_use]
     pub fn site(self: &Arc<Self>, url: Url) -> Site {
-        let retries = self.transport.retries;
+        self.site_for(url, OCTET_STREAM)
+    }
+
+    /// The same for requests of several calls.
+    #[must_use]
+    pub fn site_of_many(self: &Arc<Self>, url: Url) -> Site {
+        self.site_for(url, many::CONTENT_TYPE)
+    }
+
+    fn site_for(self: &Arc<Self>, url: Url, content_type: &'static str) -> Site {
         Site {
-            head: request_head(&url, retries),
-            parts: request_parts(&url, retries),
+            head: request_head(&url, &self.transport, content_type),
+            parts: request_parts(&url, &self.transport, content_type),
             pool: self.pool(&url.authority),
             url,
         }
@@ -103,28 +113,40 @@ fn accepted_encodings(retries: Retries) -> &'static str {
     }
 }
 
-fn request_head(url: &Url, retries: Retries) -> Vec<u8> {
+fn request_head(url: &Url, transport: &Transport, content_type: &str) -> Vec<u8> {
     let (target, host) = (&url.target, url.authority.host_header());
-    let accept = match retries {
+    let calls = match transport.calls_per_request {
+        0 | 1 => String::new(),
+        calls => format!("{}: {calls}\r\n", many::HEADER),
+    };
+    let accept = match transport.retries {
         Retries::Async => format!("accept: {OCTET_STREAM}\r\n"),
         Retries::OkHttp => String::new(),
     };
-    let encodings = accepted_encodings(retries);
+    let encodings = accepted_encodings(transport.retries);
     format!(
-        "POST {target} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {OCTET_STREAM}\r\n{accept}\
-         accept-encoding: {encodings}\r\nconnection: keep-alive\r\nuser-agent: {AGENT}\r\n\
+        "POST {target} HTTP/1.1\r\nhost: {host}\r\ncontent-type: {content_type}\r\n{accept}\
+         accept-encoding: {encodings}\r\n{calls}connection: keep-alive\r\nuser-agent: {AGENT}\r\n\
          content-length: "
     )
     .into_bytes()
 }
 
-fn request_parts(url: &Url, retries: Retries) -> Option<http::request::Parts> {
+fn request_parts(
+    url: &Url,
+    transport: &Transport,
+    content_type: &'static str,
+) -> Option<http::request::Parts> {
+    let retries = transport.retries;
     let scheme = if url.authority.is_tls { "https" } else { "http" };
     let uri: Uri =
         format!("{scheme}://{}{}", url.authority.host_header(), url.target).parse().ok()?;
     let (mut parts, ()) = http::Request::new(()).into_parts();
-    let mut headers = HeaderMap::with_capacity(4);
-    headers.insert(CONTENT_TYPE, HeaderValue::from_static(OCTET_STREAM));
+    let mut headers = HeaderMap::with_capacity(5);
+    headers.insert(CONTENT_TYPE, HeaderValue::from_static(content_type));
+    if transport.calls_per_request > 1 {
+        headers.insert(many::HEADER, HeaderValue::from(transport.calls_per_request));
+    }
     if retries == Retries::Async {
         headers.insert(ACCEPT, HeaderValue::from_static(OCTET_STREAM));
     }

@@ -12,6 +12,7 @@ use dormouse_sdk::function::{Function, FunctionProvider, InvokeFuture};
 use crate::attempts::{self, Failure, FailureKind};
 use crate::connection::Answer;
 use crate::endpoint::{Endpoint, Site};
+use crate::gather::Gather;
 use crate::transport::{Retries, Transport};
 use crate::url::UrlTemplate;
 
@@ -34,6 +35,8 @@ pub struct RemoteFunction(Rc<Remote>);
 pub struct Remote {
     pub site: Site,
     pub endpoint: Arc<Endpoint>,
+    /// For endpoints that may be sent several calls in one request.
+    gather: Option<Rc<Gather>>,
 }
 
 impl EndpointProvider {
@@ -49,8 +52,11 @@ impl FunctionProvider for EndpointProvider {
             .template
             .resolve(function_type.name())
             .map_err(|why| InvokeError::new(format!("no endpoint for {function_type}: {why}")))?;
-        let (site, endpoint) = (self.endpoint.site(url), Arc::clone(&self.endpoint));
-        Ok(Box::new(RemoteFunction(Rc::new(Remote { site, endpoint }))))
+        let endpoint = Arc::clone(&self.endpoint);
+        let gather = (endpoint.transport.calls_per_request > 1)
+            .then(|| Gather::new(endpoint.site_of_many(url.clone()), Arc::clone(&endpoint)));
+        let site = endpoint.site(url);
+        Ok(Box::new(RemoteFunction(Rc::new(Remote { site, endpoint, gather }))))
     }
 }
 
@@ -70,6 +76,18 @@ impl Function for RemoteFunction {
 }
 
 impl Remote {
+    /// The first attempt: with others in one request, where the endpoint takes that.
+    pub(crate) async fn first_attempt(
+        &self,
+        body: &Bytes,
+        specs: &[StateSpec],
+    ) -> Result<Response, Failure> {
+        match &self.gather {
+            Some(gather) if gather.is_taken() => read(gather.call(body.clone()).await?, specs),
+            _ => self.attempt(body, specs, false).await,
+        }
+    }
+
     /// One attempt; `fresh` asks for a new connection.
     pub(crate) async fn attempt(
         &self,
@@ -82,15 +100,11 @@ impl Remote {
         if transport.retries == Retries::OkHttp && answer.head.redirect().is_some() {
             answer = Box::pin(self.follow(answer, body, fresh)).await?;
         }
+        if let Some(gather) = &self.gather {
+            gather.note(answer.head.calls);
+        }
         let (retries, bytes_max) = (transport.retries, transport.payload_bytes_max);
-        let body = answer.head.judge(answer.body, retries, bytes_max)?;
-        from_wire::response(body, specs).map_err(|error| {
-            let kind = match error {
-                WireError::Malformed { .. } => FailureKind::Answer,
-                _ => FailureKind::Effects,
-            };
-            Failure::new(kind, error.to_string())
-        })
+        read(answer.head.judge(answer.body, retries, bytes_max)?, specs)
     }
 
     /// Sends the same request to where the answer says, again and again.
@@ -123,4 +137,15 @@ impl Remote {
         }
         Ok(answer)
     }
+}
+
+/// Reads a `FromFunction`.
+fn read(body: Bytes, specs: &[StateSpec]) -> Result<Response, Failure> {
+    from_wire::response(body, specs).map_err(|error| {
+        let kind = match error {
+            WireError::Malformed { .. } => FailureKind::Answer,
+            _ => FailureKind::Effects,
+        };
+        Failure::new(kind, error.to_string())
+    })
 }

@@ -13,6 +13,7 @@ pub mod connection;
 mod decompress;
 pub mod endpoint;
 pub mod function;
+mod gather;
 pub mod http2;
 pub mod pool;
 pub mod stream;

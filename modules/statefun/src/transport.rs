@@ -2,6 +2,7 @@
 
 use std::time::Duration;
 
+use dormouse_protocol::many;
 use dormouse_sdk::manifest::{Diagnostics, Fields, Node, list, values};
 
 use crate::tls::location::Location;
@@ -58,6 +59,8 @@ pub struct Transport {
     /// Longest answer.
     pub payload_bytes_max: usize,
     pub http_version: HttpVersion,
+    /// Calls that one request may carry, to an endpoint that takes several; 1: never more.
+    pub calls_per_request: usize,
     pub tls: TlsSettings,
 }
 
@@ -75,6 +78,7 @@ impl Default for Transport {
             pool_size: 1_024,
             payload_bytes_max: PAYLOAD_BYTES_MAX as usize,
             http_version: HttpVersion::Negotiated,
+            calls_per_request: 1,
             tls: TlsSettings::default(),
         }
     }
@@ -95,6 +99,7 @@ impl Transport {
             pool_size: OKHTTP_CONNECTIONS_MAX,
             payload_bytes_max: PAYLOAD_BYTES_MAX as usize,
             http_version: HttpVersion::Negotiated,
+            calls_per_request: 1,
             tls: TlsSettings::default(),
         }
     }
@@ -120,6 +125,11 @@ impl Transport {
         };
         if let Some(node) = fields.optional("http_version") {
             transport.http_version = read_http_version(node, diagnostics);
+        }
+        if let Some(node) = fields.optional("calls_per_request") {
+            let range = 1..=many::CALLS_MAX as i64;
+            let calls = values::integer(node, "calls_per_request", range, diagnostics);
+            transport.calls_per_request = calls.unwrap_or(1) as usize;
         }
         transport.tls = read_tls(&mut fields, transport.retries, diagnostics);
         fields.finish(diagnostics);

@@ -9,11 +9,13 @@ use axum::http::{HeaderMap, HeaderValue, Method, StatusCode, header};
 use axum::response::{IntoResponse as _, Response};
 use bytes::Bytes;
 use dormouse_protocol::from_wire::{self, Attached};
+use dormouse_protocol::many::{self, CallAnswer};
 use dormouse_protocol::{FunctionType, InvokeError, Response as Outcome, to_wire};
 use http_body_util::LengthLimitError;
 use tokio::sync::{Semaphore, SemaphorePermit};
 
 use crate::functions::Functions;
+use crate::many::all;
 
 /// Largest request, in bytes: a batch of messages with all states of an address.
 pub const BODY_BYTES_MAX: usize = 32 * 1024 * 1024;
@@ -37,6 +39,14 @@ pub(crate) struct Server {
     memory: Semaphore,
 }
 
+/// What a body holds.
+enum Form {
+    /// One `ToFunction`.
+    One,
+    /// Several.
+    Many,
+}
+
 /// A request that gets no `FromFunction`.
 struct Refusal {
     status: StatusCode,
@@ -56,15 +66,41 @@ impl Server {
     }
 
     pub(crate) async fn answer(&self, request: Request) -> Response {
-        match self.invoke(request).await {
+        // Only runtimes that ask whether several calls may come in one request are told.
+        let is_asked = request.headers().contains_key(many::HEADER);
+        let mut response = match self.answer_body(request).await {
             Ok(body) => ([(header::CONTENT_TYPE, PROTOBUF)], Body::from(body)).into_response(),
             Err(refusal) => refusal.into_response(),
+        };
+        if is_asked {
+            response.headers_mut().insert(many::HEADER, HeaderValue::from(many::CALLS_MAX));
+        }
+        response
+    }
+
+    async fn answer_body(&self, request: Request) -> Result<Bytes, Refusal> {
+        let form = check(request.method(), request.headers())?;
+        let (body, _memory) = self.read(request).await?;
+        match form {
+            Form::One => self.invoke(body).await,
+            Form::Many => {
+                let calls = many::read_request(&body);
+                let calls = calls.map_err(|error| Refusal::bad(error.to_string()))?;
+                drop(body);
+                let answers = all(calls.into_iter().map(|call| self.answer_one(call))).await;
+                Ok(many::answer(&answers))
+            }
         }
     }
 
-    async fn invoke(&self, request: Request) -> Result<Bytes, Refusal> {
-        check(request.method(), request.headers())?;
-        let (body, _memory) = self.read(request).await?;
+    async fn answer_one(&self, call: Bytes) -> CallAnswer {
+        match self.invoke(call).await {
+            Ok(answer) => CallAnswer::Answered(answer),
+            Err(Refusal { text, retry_after, .. }) => CallAnswer::Failed { text, retry_after },
+        }
+    }
+
+    async fn invoke(&self, body: Bytes) -> Result<Bytes, Refusal> {
         if body.is_empty() {
             return Err(Refusal::bad("the body is empty: expected a ToFunction".to_owned()));
         }
@@ -138,18 +174,21 @@ fn refuse_named(function_type: FunctionType, outcome: &Outcome) -> Result<(), Re
 }
 
 /// A content type is not needed, but a wrong one tells that somebody else was meant.
-fn check(method: &Method, headers: &HeaderMap) -> Result<(), Refusal> {
+fn check(method: &Method, headers: &HeaderMap) -> Result<Form, Refusal> {
     if method != Method::POST {
         let text = format!("{method} is not served: expected POST");
         return Err(Refusal::new(StatusCode::METHOD_NOT_ALLOWED, text));
     }
     let Some(content_type) = headers.get(header::CONTENT_TYPE) else {
-        return Ok(());
+        return Ok(Form::One);
     };
     let media_type = content_type.as_bytes().split(|byte| *byte == b';').next();
     let media_type = media_type.unwrap_or_default().trim_ascii();
     if media_type.eq_ignore_ascii_case(PROTOBUF.as_bytes()) {
-        return Ok(());
+        return Ok(Form::One);
+    }
+    if media_type.eq_ignore_ascii_case(many::CONTENT_TYPE.as_bytes()) {
+        return Ok(Form::Many);
     }
     let found = String::from_utf8_lossy(media_type);
     let text = format!("content type `{found}`: expected `application/octet-stream`");

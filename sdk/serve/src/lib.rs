@@ -14,6 +14,7 @@
 
 pub mod answer;
 pub mod functions;
+mod many;
 
 use std::future::Future;
 use std::sync::Arc;

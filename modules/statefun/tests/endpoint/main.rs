@@ -4,6 +4,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on should panic")]
 
 mod calls;
+mod gather;
 mod http2;
 mod redirects;
 mod server;
