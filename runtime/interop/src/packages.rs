@@ -26,6 +26,8 @@ pub enum Language {
 pub enum Program {
     /// The greeter of the playground, in all languages.
     Greeter,
+    /// The same, taking several calls in one request, in Python and JavaScript.
+    GreeterTogether,
     /// The function that does what its message says, in all languages.
     Actor,
     /// The playground's shopping cart, in Java.
@@ -126,9 +128,12 @@ impl Language {
         let python = directory.join(".venv/bin/python");
         let (runs, arguments): (PathBuf, &[&str]) = match (self, program) {
             (Self::Python, Program::Greeter) => (python, &["functions.py"]),
+            (Self::Python, Program::GreeterTogether) => (python, &["together.py"]),
             (Self::Python, Program::ConnectedComponents) => (python, &["components.py"]),
             (Self::Python, _) => (python, &["actor.py"]),
-            (Self::JavaScript, Program::Greeter) => ("node".into(), &["server.js"]),
+            (Self::JavaScript, Program::Greeter | Program::GreeterTogether) => {
+                ("node".into(), &["server.js"])
+            }
             (Self::JavaScript, _) => ("node".into(), &["actor.js"]),
             (Self::Go, Program::Greeter) => (directory.join("bin/greeter"), &[]),
             (Self::Go, _) => (directory.join("bin/actor"), &[]),
@@ -141,6 +146,9 @@ impl Language {
             command.args(["-cp", "target/classes:target/dependency/*"]);
         }
         command.args(arguments).current_dir(directory);
+        if program == Program::GreeterTogether {
+            command.env("TOGETHER", "1");
+        }
         command
     }
 }
@@ -164,6 +172,11 @@ fn prepare(language: Language, directory: &Path) -> Result<()> {
     if language == Language::Python {
         // The greeter is an example for users, the rest is not.
         copy(&checkout().join(FUNCTIONS).join("python"), directory)?;
+    }
+    match language {
+        Language::Python => copy(&checkout().join("sdk/shims/python"), directory)?,
+        Language::JavaScript => copy(&checkout().join("sdk/shims/javascript"), directory)?,
+        Language::Go | Language::Java => {}
     }
     let mut wanted = String::new();
     for name in language.package_files() {

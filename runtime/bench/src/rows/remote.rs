@@ -47,15 +47,34 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
         }
         bench.add(row);
     }
+    pair.stop()?;
+    together(bench)
+}
+
+/// The same with many clients, and up to so many calls in one request.
+fn together(bench: &mut Bench) -> Result<()> {
+    let transport = "  transport: {type: io.statefun.transports.v1/async, calls_per_request: 64}\n";
+    let pair = start_with(bench, REQUEST_COUNTER, transport)?;
+    let connections = 256;
+    let load = Load::closed(&pair.server.address, connections, bench.measured);
+    let traffic = OwnKeys::shared_out(REQUEST_COUNTER, 0, KEYS, connections);
+    let name = format!("remote/{connections}/together");
+    let (outcome, _) = load.run(&pair.server.process, traffic).with_context(|| name.clone())?;
+    let title = format!("the same, {connections} clients, up to 64 calls in one request");
+    bench.add(outcome.row(&name, &title));
     pair.stop()
 }
 
 /// Starts the function's process and a runtime that calls it.
 pub(crate) fn start(bench: &mut Bench, function: &str) -> Result<Pair> {
+    start_with(bench, function, "")
+}
+
+fn start_with(bench: &mut Bench, function: &str, more: &str) -> Result<Pair> {
     let backend = role(&["functions", function])?;
     let endpoint = format!(
         "---\nkind: io.statefun.endpoints.v2/http\nspec:\n  functions: {function}\n  \
-         urlPathTemplate: http://{}/statefun\n",
+         urlPathTemplate: http://{}/statefun\n{more}",
         backend.address("functions")?
     );
     let binary = project_binary("dormouse", "dormouse")?;

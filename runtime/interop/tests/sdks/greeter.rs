@@ -16,7 +16,7 @@ use dormouse_interop::wire::request::Value;
 
 use crate::functions::Functions;
 
-const GREETINGS: &str = "greetings";
+pub(crate) const GREETINGS: &str = "greetings";
 /// Visits that are under way when the process is killed.
 const VISITS_AROUND_KILL: usize = 200;
 /// The kill comes when so many of them are acknowledged.
@@ -71,7 +71,7 @@ pub(crate) fn counts_survive(language: Language) -> Result<()> {
 }
 
 /// The module file of the functions with nothing changed but the host name and the port.
-fn manifest(language: Language, port: u16) -> Result<String> {
+pub(crate) fn manifest(language: Language, port: u16) -> Result<String> {
     let path = packages::checkout().join(language.source()).join("module.yaml");
     let text = fs::read_to_string(&path).with_context(|| format!("{}", path.display()))?;
     changed(&text, &[(language.host_in_module(), &format!("http://127.0.0.1:{port}"))])
@@ -205,6 +205,6 @@ impl Visits {
     }
 }
 
-fn holds(bytes: &[u8], part: &[u8]) -> bool {
+pub(crate) fn holds(bytes: &[u8], part: &[u8]) -> bool {
     bytes.windows(part.len()).any(|window| window == part)
 }

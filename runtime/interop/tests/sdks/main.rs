@@ -11,6 +11,7 @@ mod functions;
 mod greeter;
 mod kills;
 mod stage;
+mod together;
 mod types;
 
 use dormouse_interop::packages::Language;
@@ -47,4 +48,15 @@ in_every_language! {
     actor::many_messages_for_one_address_are_taken_in_batches,
     types::values_of_every_type_are_kept_byte_for_byte,
     kills::counts_are_exact_over_kills_of_both_processes,
+}
+
+/// Only these have a file of ours around them.
+#[test]
+fn python_takes_several_calls_in_one_request() -> anyhow::Result<()> {
+    together::several_calls_in_one_request(Language::Python)
+}
+
+#[test]
+fn javascript_takes_several_calls_in_one_request() -> anyhow::Result<()> {
+    together::several_calls_in_one_request(Language::JavaScript)
 }

@@ -1,0 +1,32 @@
+"""The greeter, which takes several calls in one request."""
+import os
+
+import uvicorn
+
+import dormouse_calls
+from functions import handler, respond
+
+
+async def app(scope, receive, send):
+    """The ASGI application."""
+    if scope["type"] != "http":
+        return
+    if scope["path"] != "/statefun":
+        await respond(send, 404, b"text/plain", b"the functions are at /statefun\n")
+        return
+    request = bytearray()
+    more = True
+    while more:
+        part = await receive()
+        request += part.get("body", b"")
+        more = part.get("more_body", False)
+    headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
+    status, answered, body = await dormouse_calls.answer(handler.handle_async, headers, bytes(request))
+    answered["content-length"] = str(len(body))
+    encoded = [(name.encode(), value.encode()) for name, value in answered.items()]
+    await send({"type": "http.response.start", "status": status, "headers": encoded})
+    await send({"type": "http.response.body", "body": body})
+
+
+if __name__ == "__main__":
+    uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PORT"]), log_level="warning")
