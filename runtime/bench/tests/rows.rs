@@ -98,5 +98,7 @@ fn functions_of_the_sdks_are_measured() {
         let name = format!("sdk/{language}");
         is_limited(&rows, &name, "its server alone");
         assert!(figure(row(&rows, &name), "messages per call") >= 1.0);
+        let alone = row(&rows, &format!("{name}-1"));
+        assert!(figure(alone, "added to a call of the function").is_finite());
     }
 }

@@ -22,8 +22,12 @@ use crate::server::{Metrics, Server, Setup, http_ingress};
 const SERVER_CORE: &str = "1";
 const OWN_CORE: &str = "0";
 
-/// Requests under way at once: connections of the load generator, and tokens.
-const UNDER_WAY: u64 = 64;
+/// Requests under way at once, connections of the load generator or tokens: many, and one alone.
+const MANY: u64 = 64;
+const ONE: u64 = 1;
+
+/// What a hop may take longer than the function's own time, in microseconds.
+const ADDED_MICROS_MAX: f64 = 1_000.0;
 
 /// Ids that the function passes tokens around, and the function.
 const RING: u64 = 10_000;
@@ -53,17 +57,28 @@ fn one(bench: &mut Bench, name: &str, language: Language) -> Result<()> {
     let backend = functions(language)?;
     let at = backend.address("functions")?;
     // A virtual machine that compiles as it runs is slow at first: the first run only warms it up.
-    generated(bench, &backend, &at)?;
-    let outcome = generated(bench, &backend, &at)?;
-    let title = format!("{name} SDK alone, {UNDER_WAY} connections of a plain load generator");
-    let bare = outcome.row(&format!("sdk/{name}/alone"), &title);
+    generated(bench, &backend, &at, MANY)?;
+    let outcome = generated(bench, &backend, &at, MANY)?;
+    let title = format!("{name} SDK alone, {MANY} connections of a plain load generator");
     let ceiling = outcome.per_second();
-    bench.add(bare);
-    let mut row = passed_on(bench, name, &at, ceiling)?;
+    bench.add(outcome.row(&format!("sdk/{name}/alone"), &title));
+    let mut row = passed_on(bench, name, &at, MANY, ceiling)?;
     row.of_limit("its server alone", ceiling);
     let reached = row.per_second.unwrap_or(0.0);
     let is_met = reached >= (0.85 * ceiling).min(50_000.0);
     row.aim("at least 85 % of its server alone, or 50,000/s", is_met);
+    bench.add(row);
+
+    let outcome = generated(bench, &backend, &at, ONE)?;
+    let title = format!("{name} SDK alone, one connection of a plain load generator");
+    let single = outcome.per_second();
+    bench.add(outcome.row(&format!("sdk/{name}/alone-1"), &title));
+    let mut row = passed_on(bench, name, &at, ONE, single)?;
+    row.name += "-1";
+    row.of_limit("its server alone", single);
+    let added = 1e6 / row.per_second.unwrap_or(0.0).max(1e-3) - 1e6 / single;
+    row.figure("added to a call of the function", added, "us");
+    row.aim("at most 1 ms added to a call of the function", added <= ADDED_MICROS_MAX);
     bench.add(row);
     backend.kill()
 }
@@ -89,8 +104,8 @@ fn pin_this_process(cores: &str) -> Result<()> {
 }
 
 /// The load of a plain generator.
-fn generated(bench: &Bench, backend: &Process, at: &str) -> Result<Outcome> {
-    let connections = UNDER_WAY as usize;
+fn generated(bench: &Bench, backend: &Process, at: &str, under_way: u64) -> Result<Outcome> {
+    let connections = under_way as usize;
     let load = Load::closed(at, connections, bench.measured);
     let call = Call { request: request(at), answer: None };
     Ok(load.run(backend, vec![call; connections])?.0)
@@ -146,7 +161,7 @@ impl Traffic for Call {
 }
 
 /// Tokens that the function passes on, each so often that it takes as long as a row is measured.
-fn passed_on(bench: &mut Bench, name: &str, at: &str, ceiling: f64) -> Result<Row> {
+fn passed_on(bench: &mut Bench, name: &str, at: &str, tokens: u64, ceiling: f64) -> Result<Row> {
     let directory = bench.new_directory();
     let endpoint = format!(
         "---\nkind: io.statefun.endpoints.v2/http\nspec:\n  functions: {RELAY}\n  \
@@ -160,20 +175,17 @@ fn passed_on(bench: &mut Bench, name: &str, at: &str, ceiling: f64) -> Result<Ro
         shards: 1,
         flags: &[],
     })?;
-    let hops = ((ceiling * bench.measured.as_secs_f64()) as u64 / UNDER_WAY).max(20);
+    let hops = ((ceiling * bench.measured.as_secs_f64()) as u64 / tokens).max(20);
     let left = int(i32::try_from(hops - 1).context("too many hops")?);
-    for token in 0..UNDER_WAY {
-        server.send(RELAY, &(token * (RING / UNDER_WAY)).to_string(), INT, &left)?;
+    for token in 0..tokens {
+        server.send(RELAY, &(token * (RING / tokens)).to_string(), INT, &left)?;
     }
-    let all = UNDER_WAY * hops;
+    let all = tokens * hops;
     let begin = watch(&server, all / 10)?;
     let end = watch(&server, all - all / 10)?;
     let done = processed(&server.settle()?);
-    ensure!(
-        done == all,
-        "{UNDER_WAY} tokens were passed on {all} times, and {done} were committed"
-    );
-    let title = format!("{name} SDK, {UNDER_WAY} tokens passed on from id to id");
+    ensure!(done == all, "{tokens} tokens were passed on {all} times, and {done} were committed");
+    let title = format!("{name} SDK, tokens under way from id to id: {tokens}");
     let mut row = Row::new(format!("sdk/{name}"), &title);
     let messages = (end.messages - begin.messages) as f64;
     row.per_second = Some(messages / (end.at - begin.at).as_secs_f64());
