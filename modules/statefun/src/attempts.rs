@@ -4,7 +4,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dormouse_protocol::{Address, InvokeError, Response, StateSpec};
-use tokio::time::{Instant, timeout};
+use tokio::time::{Instant, timeout_at};
 
 use crate::function::Remote;
 use crate::transport::{Retries, Transport};
@@ -112,14 +112,15 @@ pub async fn call(
     let mut fresh = false;
     let mut earlier = String::new();
     loop {
-        let limit = attempt_limit(&remote.endpoint.transport, started.elapsed());
+        let elapsed = if failed == 0 { Duration::ZERO } else { started.elapsed() };
+        let limit = attempt_limit(&remote.endpoint.transport, elapsed);
         let attempt = async {
             match failed {
                 0 => remote.first_attempt(body, specs).await,
                 _ => remote.attempt(body, specs, fresh).await,
             }
         };
-        let mut failure = match timeout(limit, attempt).await {
+        let mut failure = match timeout_at(started + elapsed + limit, attempt).await {
             Ok(Ok(response)) => return Ok(response),
             Ok(Err(failure)) => failure,
             Err(_) => out_of_time(limit, &earlier),

@@ -1,12 +1,12 @@
 //! One kept-alive HTTP/1.1 connection to an endpoint, and one exchange on it at a time.
 //!
-//! The exchange runs in the task of the invocation that needs it: a request is one vectored write and
+//! The exchange runs in the task of the invocation that needs it: a request is one write and
 //! an answer wakes its invocation at once, which a client with a task per connection cannot do.
 
 use std::future::poll_fn;
 use std::io::{self, IoSlice};
 use std::pin::{Pin, pin};
-use std::task::Poll;
+use std::task::{Context, Poll};
 use std::time::Duration;
 
 use bytes::{Buf as _, Bytes, BytesMut};
@@ -25,6 +25,8 @@ const INPUT_BYTES: usize = 2 * 1024;
 const INPUT_KEPT_BYTES_MAX: usize = 16 * 1024;
 /// A longer body keeps the buffer that it was read into instead of being copied out of it.
 const COPIED_BYTES_MAX: usize = 8 * 1024;
+/// Requests up to this length are written in one piece.
+const GATHERED_BYTES_MAX: usize = 1_024;
 /// How far the buffer grows ahead of what has come.
 const READ_AHEAD_BYTES_MAX: usize = 1024 * 1024;
 /// How much of the body of an error is read for the message.
@@ -224,8 +226,7 @@ impl Connection {
         poll_fn(|cx| {
             let mut wrote = false;
             while !outgoing.is_done() && outgoing.error.is_none() {
-                let slices = outgoing.slices();
-                match Pin::new(&mut self.stream).poll_write_vectored(cx, &slices) {
+                match outgoing.poll_write(&mut self.stream, cx) {
                     Poll::Ready(Ok(0)) => outgoing.error = Some(io::ErrorKind::WriteZero.into()),
                     Poll::Ready(Ok(written)) => {
                         outgoing.written += written;
@@ -262,6 +263,23 @@ impl<'r> Outgoing<'r> {
     fn is_done(&self) -> bool {
         let request = self.request;
         self.written == request.head.len() + request.length.len() + request.body.len()
+    }
+
+    /// Writes what is left, as far as it can be. What is short goes out in one piece: the kernel takes
+    /// longer to read a list of pieces than we do to copy them.
+    fn poll_write(&self, stream: &mut Stream, cx: &mut Context<'_>) -> Poll<io::Result<usize>> {
+        let slices = self.slices();
+        let bytes: usize = slices.iter().map(|slice| slice.len()).sum();
+        if bytes > GATHERED_BYTES_MAX {
+            return Pin::new(stream).poll_write_vectored(cx, &slices);
+        }
+        let mut gathered = [0; GATHERED_BYTES_MAX];
+        let mut rest = &mut gathered[..];
+        for slice in &slices {
+            rest[..slice.len()].copy_from_slice(slice);
+            rest = &mut rest[slice.len()..];
+        }
+        Pin::new(stream).poll_write(cx, &gathered[..bytes])
     }
 
     fn slices(&self) -> [IoSlice<'r>; 3] {

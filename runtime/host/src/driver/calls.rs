@@ -6,7 +6,6 @@
 use std::collections::VecDeque;
 use std::task::Poll;
 
-use compact_str::CompactString;
 use dormouse_engine::{Event, InvocationId};
 use dormouse_protocol::{EntryPage, EntryReader, Invocation};
 use rustc_hash::FxHashMap;
@@ -45,11 +44,15 @@ impl Calls {
 
 impl Driver {
     pub(super) fn invoke(&mut self, id: InvocationId, invocation: Invocation) {
-        let function_type = invocation.target.function_type;
         self.pulse.enter(&invocation.target);
-        let (future, reader) = self.table.0.borrow_mut().invoke(invocation);
-        let instance = CompactString::default();
-        self.go_on(Call { id, function_type, instance, future, reader });
+        let mut call = self.table.0.borrow_mut().invoke(id, invocation);
+        if call.is_remote {
+            // It is not ready at once, so its task alone polls it.
+            call.instance = self.pulse.id();
+            self.pulse.leave();
+            return functions::spawn(self.lane.clone(), self.table.clone(), call);
+        }
+        self.go_on(call);
     }
 
     /// Brings the answers that are there to those that have asked.

@@ -49,6 +49,8 @@ struct Entry {
     function: Result<Box<dyn Function>, InvokeError>,
     /// Whether its invocations read entries of tables and buffers.
     has_entries: bool,
+    /// Whether its states are known only by calling it: each call goes elsewhere, and waits for that.
+    is_remote: bool,
     metrics: Arc<FunctionMetrics>,
 }
 
@@ -92,7 +94,8 @@ impl FunctionTable {
             let metrics = self.metrics.function(function_type);
             let specs = function.as_ref().ok().and_then(|function| function.specs());
             let has_entries = specs.iter().flatten().any(|spec| spec.has_entries);
-            self.entries[index] = Some(Entry { function, has_entries, metrics });
+            let is_remote = function.is_ok() && specs.is_none();
+            self.entries[index] = Some(Entry { function, has_entries, is_remote, metrics });
         }
         self.entries[index].as_ref()
     }
@@ -111,27 +114,27 @@ impl FunctionTable {
     }
 
     /// Starts an invocation. One that may read entries has a reader.
-    pub(crate) fn invoke(
-        &mut self,
-        mut invocation: Invocation,
-    ) -> (InvokeFuture, Option<EntryReader>) {
+    pub(crate) fn invoke(&mut self, id: InvocationId, mut invocation: Invocation) -> Call {
         let function_type = invocation.target.function_type;
         let messages = invocation.messages.len() as u64;
+        let instance = CompactString::default();
+        let failed = |error| Box::pin(std::future::ready(Err(error)));
         let Some(entry) = self.entry(function_type) else {
             let error = InvokeError::new(format!("no function is registered for {function_type}"));
-            return (Box::pin(std::future::ready(Err(error))), None);
+            let (future, reader, is_remote) = (failed(error), None, false);
+            return Call { id, function_type, instance, future, reader, is_remote };
         };
         entry.metrics.invocations.add(1);
         entry.metrics.messages.add(messages);
-        let reader = entry.has_entries.then(EntryReader::default);
-        let future = match &entry.function {
+        let (reader, is_remote) = (entry.has_entries.then(EntryReader::default), entry.is_remote);
+        let future: InvokeFuture = match &entry.function {
             Ok(function) => {
                 invocation.entries.clone_from(&reader);
                 function.invoke(invocation)
             }
-            Err(error) => Box::pin(std::future::ready(Err(error.clone()))),
+            Err(error) => failed(error.clone()),
         };
-        (future, reader)
+        Call { id, function_type, instance, future, reader, is_remote }
     }
 
     /// Checks what a function answered; what does not hold is its failure.
@@ -285,6 +288,8 @@ pub(crate) struct Call {
     pub(crate) instance: CompactString,
     pub(crate) future: InvokeFuture,
     pub(crate) reader: Option<EntryReader>,
+    /// It is never ready at once.
+    pub(crate) is_remote: bool,
 }
 
 impl std::fmt::Debug for Call {
@@ -296,7 +301,7 @@ impl std::fmt::Debug for Call {
 
 /// Goes on with a call as a task of the shard's thread.
 pub(crate) fn spawn(lane: Rc<LaneState>, table: SharedTable, call: Call) {
-    let Call { id, function_type, instance, mut future, reader } = call;
+    let Call { id, function_type, instance, mut future, reader, .. } = call;
     let started = Instant::now();
     let pulse = lane.process.pulses[lane.index].clone();
     tokio::task::spawn_local(async move {

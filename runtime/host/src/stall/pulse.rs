@@ -96,12 +96,11 @@ impl Pulse {
     /// The id that was entered last, as far as it was noted.
     pub(crate) fn id(&self) -> CompactString {
         let len = self.id_len.load(Relaxed) as usize;
-        let mut bytes = Vec::with_capacity(ID_WORDS * WORD);
-        for word in &self.id {
-            bytes.extend(word.load(Relaxed).to_le_bytes());
+        let mut bytes = [0; ID_WORDS * WORD];
+        for (bytes, word) in bytes.chunks_exact_mut(WORD).zip(&self.id) {
+            bytes.copy_from_slice(&word.load(Relaxed).to_le_bytes());
         }
-        bytes.truncate(len);
-        let mut id = CompactString::from_utf8_lossy(&bytes);
+        let mut id = CompactString::from_utf8_lossy(&bytes[..len.min(bytes.len())]);
         if len > ID_WORDS * WORD {
             id.push('…');
         }
