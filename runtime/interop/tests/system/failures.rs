@@ -193,6 +193,25 @@ fn a_message_is_dropped_where_the_manifest_says_so() -> Result<()> {
     application.stop()
 }
 
+/// It would not fit into a key of the store, and ended the process.
+#[test]
+fn a_token_of_a_rust_function_that_is_too_long_is_given_up() -> Result<()> {
+    let mut application = Application::new()?;
+    let policy = "---\nkind: dormouse.functions.v1/in-process\nspec:\n  functions: sys/*\n  \
+                  failure: {retry: {attempts: 1}, then: dead-letter}\n";
+    application.start(policy, &[])?;
+    let token = "t".repeat(70_000);
+    application.tell("p", &format!("after 1 {token} late"))?;
+    application.tell("p", &format!("cancel {token}"))?;
+    application.tell("p", "note after them")?;
+    ensure!(application.notes("p")? == ["after them"]);
+    waits_for_letters(&mut application, 2.0)?;
+    let (_, text) = application.dead_letters(&["list", "--json"])?;
+    let cause = "a cancellation token of 70000 bytes: at most 16384 are possible";
+    ensure!(text.matches(cause).count() == 2, "{text}");
+    application.stop()
+}
+
 #[test]
 fn when_there_is_no_room_for_dead_letters_the_address_waits() -> Result<()> {
     let mut application = Application::new()?;
