@@ -1,6 +1,6 @@
 //! Calls of one function type that go out together, in one request, to an endpoint that has said that it takes
-//! such. Only first attempts do: a call that has failed goes alone, so that none is held up by another
-//! twice.
+//! such. Only first attempts do: a call that has failed goes alone. So does one whose request takes long, at
+//! once, and for a while all others: a slow call holds up those that went with it for a moment only.
 
 use std::cell::{Cell, RefCell};
 use std::collections::VecDeque;
@@ -12,7 +12,7 @@ use bytes::Bytes;
 use dormouse_protocol::from_wire::WireError;
 use dormouse_protocol::many::{self, CallAnswer};
 use tokio::sync::{Notify, oneshot};
-use tokio::time::timeout;
+use tokio::time::{Instant, timeout};
 
 use crate::attempts::{Failure, FailureKind};
 use crate::endpoint::{Endpoint, Site};
@@ -23,6 +23,10 @@ const REQUEST_BYTES_MAX: usize = 1 << 20;
 const REQUESTS_UNDER_WAY: usize = 4;
 /// ... for at most so long: requests that hang hold up no others.
 const GATHER_MAX: Duration = Duration::from_millis(5);
+/// A request of several calls that takes longer is given up: each of its calls is made alone.
+const TOGETHER_MAX: Duration = Duration::from_secs(1);
+/// After one that was given up, calls are made alone for so long.
+const ALONE_FOR: Duration = Duration::from_secs(10);
 
 /// The calls of one function type on one shard.
 #[derive(Debug)]
@@ -31,6 +35,8 @@ pub(crate) struct Gather {
     endpoint: Arc<Endpoint>,
     /// Calls per request that the endpoint takes; 0 and 1: it has not said so.
     taken: Cell<usize>,
+    /// Until then calls go alone.
+    alone_until: Cell<Option<Instant>>,
     /// Bounded by the invocations in flight.
     waiting: RefCell<VecDeque<Waiting>>,
     is_flushing: Cell<bool>,
@@ -51,6 +57,7 @@ impl Gather {
             site,
             endpoint,
             taken: Cell::new(0),
+            alone_until: Cell::new(None),
             waiting: RefCell::default(),
             is_flushing: Cell::new(false),
             under_way: Cell::new(0),
@@ -64,8 +71,10 @@ impl Gather {
         self.taken.set(calls.unwrap_or(0).min(max));
     }
 
+    /// Whether calls go together now.
     pub(crate) fn is_taken(&self) -> bool {
-        self.taken.get() > 1
+        let is_alone = || self.alone_until.get().is_some_and(|until| Instant::now() < until);
+        self.taken.get() > 1 && !is_alone()
     }
 
     /// Sends a call with others; its `FromFunction`.
@@ -115,10 +124,10 @@ impl Gather {
 
     async fn send(self: Rc<Self>, group: Vec<Waiting>) {
         let calls: Vec<Bytes> = group.iter().map(|waiting| waiting.call.clone()).collect();
-        let limit = self.endpoint.transport.call;
-        let answers = timeout(limit, self.exchange(&calls)).await.unwrap_or_else(|_| {
-            let text = format!("expected an answer within {limit:.1?} (`call`), got none");
-            Err(Failure::new(FailureKind::Timeout, text))
+        let answers = timeout(TOGETHER_MAX, self.exchange(&calls)).await.unwrap_or_else(|_| {
+            self.alone_until.set(Some(Instant::now() + ALONE_FOR));
+            let text = format!("several calls together were not answered within {TOGETHER_MAX:?}");
+            Err(Failure::new(FailureKind::Stale, text))
         });
         self.under_way.update(|count| count - 1);
         self.ended.notify_one();

@@ -17,15 +17,20 @@ use dormouse_statefun::transport::Transport;
 use http_body_util::Full;
 use tokio::io::{AsyncReadExt as _, AsyncWriteExt as _};
 use tokio::net::{TcpListener, TcpStream};
+use tokio::sync::Semaphore;
 
 use crate::calls::{NO_EFFECTS, assert_no_effects, bob, function, run};
 use crate::server::{Answer, good, hyper_server, status};
 
-/// `bad` fails, `slow` waits for a second, others answer with their text.
+/// Keeps slow calls waiting until a test lets them go.
+static SLOW: Semaphore = Semaphore::const_new(0);
+
+/// `bad` fails, `slow` waits, others answer with their text.
 async fn echo(ctx: &mut Context, text: String) -> Result<(), FunctionError> {
     match text.as_str() {
         "bad" => return Err(FunctionError::new("as asked")),
         "panic" => panic!("as asked"),
+        "slow" => SLOW.acquire().await?.forget(),
         _ => {}
     }
     ctx.send(("test/sink", ctx.id().to_owned()), text)
@@ -167,6 +172,28 @@ fn one_call_that_fails_fails_no_other() {
                 text => assert_eq!(echoed(answer), text),
             }
         }
+    });
+}
+
+#[test]
+fn a_slow_call_holds_up_those_that_went_with_it_for_a_moment_only() {
+    run(async {
+        let (address, requests) = serve().await;
+        let function = echo_at(address, together(64));
+        assert!(function.invoke(invocation("first", "0")).await.is_ok());
+        let slow = tokio::task::spawn_local(function.invoke(invocation("slow", "slow")));
+        let fast = || (0..10).map(|n| invocation(&n.to_string(), "fast"));
+        // All of these are answered while the slow one, which went with the first of them, is not.
+        for sent in [1 + 1 + 1 + 10, 1 + 1 + 1 + 10 + 10] {
+            for answer in call_all(&*function, fast()).await {
+                assert_eq!(echoed(&answer), "fast");
+            }
+            assert_eq!(requests.get(), sent, "alone after that");
+        }
+        assert!(!slow.is_finished());
+        // Its first attempt may still be waiting as well.
+        SLOW.add_permits(10);
+        assert_eq!(echoed(&slow.await.unwrap()), "slow");
     });
 }
 
