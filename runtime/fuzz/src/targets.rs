@@ -11,7 +11,7 @@ use dormouse_host::registry::{Linked, linked};
 use dormouse_host::{manifest, plan, yaml};
 use dormouse_http::request::{BodyType, idempotency_key, wait};
 use dormouse_protocol::from_wire::Attached;
-use dormouse_protocol::{Expiration, StateSpec, from_wire, to_wire, types};
+use dormouse_protocol::{Expiration, StateSpec, from_wire, many, to_wire, types};
 use dormouse_sdk::manifest::date::parse_date;
 use dormouse_sdk::manifest::{Diagnostics, values};
 use dormouse_statefun::answer::{Chunks, parse_head};
@@ -57,8 +57,11 @@ static SPECS: LazyLock<Arc<[StateSpec]>> = LazyLock::new(|| {
     Arc::from([spec("a", Expiration::Never), spec("b", Expiration::AfterWrite(7))])
 });
 
-/// What a served function is called with.
+/// What a served function is called with: several calls, or one.
 fn protocol_request(input: &[u8]) {
+    if let Ok(calls) = many::read_request(input) {
+        assert_eq!(many::request(&calls), input, "what was read is written otherwise");
+    }
     let Ok(request) = from_wire::request(Bytes::copy_from_slice(input)) else { return };
     if let Ok(Attached::Ready(invocation)) = request.attach(&SPECS) {
         let written = to_wire::to_function(&invocation);
@@ -69,6 +72,12 @@ fn protocol_request(input: &[u8]) {
 
 /// What an endpoint answers with, and values of the primitive types.
 fn protocol_response(input: &[u8]) {
+    for calls in 1..=3 {
+        if let Ok(answers) = many::read_answer(input, calls) {
+            let again = many::read_answer(&many::answer(&answers), calls);
+            assert!(again.is_ok(), "what was read cannot be read again: {again:?}");
+        }
+    }
     if let Ok(response) = from_wire::response(Bytes::copy_from_slice(input), &SPECS) {
         let written = to_wire::from_function(&response, &SPECS);
         let again = from_wire::response(written, &SPECS);
