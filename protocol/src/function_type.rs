@@ -31,13 +31,19 @@ impl TypeName {
     /// Parses as StateFun's runtime does (exactly one `/`, a trailing one ignored), but splits at the
     /// last `/` where there are more, as the SDKs do: a safe superset. The name must not be empty.
     pub fn parse(text: &str) -> Result<Self, ParseTypeNameError> {
-        let trimmed = text.strip_suffix('/').unwrap_or(text);
-        match trimmed.rsplit_once('/') {
-            Some((namespace, name)) if !name.is_empty() => {
+        match Self::split(text) {
+            Some((namespace, name)) => {
                 Ok(Self { namespace: namespace.to_owned(), name: name.to_owned() })
             }
-            _ => Err(ParseTypeNameError { text: text.to_owned() }),
+            None => Err(ParseTypeNameError { text: text.to_owned() }),
         }
+    }
+
+    /// Namespace and name of what [`TypeName::parse`] takes, without a copy.
+    #[must_use]
+    pub fn split(text: &str) -> Option<(&str, &str)> {
+        let trimmed = text.strip_suffix('/').unwrap_or(text);
+        trimmed.rsplit_once('/').filter(|(_, name)| !name.is_empty())
     }
 }
 

@@ -42,7 +42,7 @@ impl BodyType<'_> {
             return Ok(BodyType::Text);
         }
         let named = media_type.strip_prefix("application/vnd.");
-        if let Some(typename) = named.filter(|name| TypeName::parse(name).is_ok()) {
+        if let Some(typename) = named.filter(|name| TypeName::split(name).is_some()) {
             return Ok(BodyType::Raw(typename));
         }
         match value_type {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
 use std::time::Instant;
 
-use compact_str::{CompactString, format_compact};
+use compact_str::CompactString;
 use dormouse_protocol::{Address, FunctionType, Message, TypedValue, partition_of};
 use dormouse_sdk::ingress::{Admission, LaneBackend, LocalFuture, Reply, SubmitError};
 use rustc_hash::FxHashMap;
@@ -227,7 +227,7 @@ impl LaneBackend for ShardLane {
         let count = state.next_reply.get() + 1;
         state.next_reply.set(count);
         let number = count * state.process.shards() as u64 + state.index as u64;
-        let id = format_compact!("{}.{number}", state.process.name);
+        let id = reply_id(&state.process.name, number);
         let address = Address::new(state.process.reply_type, id);
         state.replies.borrow_mut().insert(number, Waiting::default());
         Reply { address, value: Box::pin(ReplyValue { state, number }) }
@@ -241,6 +241,24 @@ impl LaneBackend for ShardLane {
             answer_by.and_then(|answer_by| *answer_by).unwrap_or_else(Instant::now)
         })
     }
+}
+
+/// `<process>.<number>`: every request makes one, for which formatting takes long.
+fn reply_id(process: &str, mut number: u64) -> CompactString {
+    let mut digits = [0; 20];
+    let mut first = digits.len();
+    loop {
+        first -= 1;
+        digits[first] = b'0' + (number % 10) as u8;
+        number /= 10;
+        if number == 0 {
+            break;
+        }
+    }
+    let mut id = CompactString::from(process);
+    id.push('.');
+    id.push_str(std::str::from_utf8(&digits[first..]).expect("digits are ASCII"));
+    id
 }
 
 fn admission(permit: OwnedSemaphorePermit) -> Admission {
@@ -263,5 +281,20 @@ async fn wait_for_room(
         biased;
         permit = room => Ok(permit),
         _ = stopping.wait_for(Option::is_some) => Err(SubmitError::Stopping),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn reply_addresses_name_the_process_and_the_request() {
+        for number in [0, 7, 10, 4_711, u64::MAX] {
+            assert_eq!(reply_id("abc", number), format!("abc.{number}"));
+        }
+        let id = reply_id(&Process::new_name(), 99_999_999_999);
+        assert!(!id.is_heap_allocated(), "{id}");
+        assert_ne!(Process::new_name(), Process::new_name());
     }
 }
