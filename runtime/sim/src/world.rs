@@ -217,7 +217,8 @@ pub struct World {
     pub(crate) trace: Trace,
     rng: Rng,
     time_us: u64,
-    queue: BTreeMap<(u64, u64), What>,
+    /// Boxed: events are long, and an insert moves its neighbours.
+    queue: BTreeMap<(u64, u64), Box<What>>,
     order: u64,
     slots: Vec<Slot>,
     /// After so many more actions, everything dies.
@@ -286,7 +287,7 @@ impl World {
             if self.is_calm && at_us > self.calm_at_us + CALM_US_MAX {
                 return Err("it does not come to rest after the last fault".to_owned());
             }
-            self.step(what)?;
+            self.step(*what)?;
         }
         self.check_rest()?;
         crate::check::check(self)
@@ -345,7 +346,7 @@ impl World {
 
     fn at(&mut self, at_us: u64, what: What) {
         self.order += 1;
-        self.queue.insert((at_us, self.order), what);
+        self.queue.insert((at_us, self.order), Box::new(what));
     }
 
     fn deliver_at(&mut self, at_us: u64, shard: usize, event: Event) {

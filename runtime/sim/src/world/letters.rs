@@ -86,7 +86,7 @@ impl World {
 
     /// Whether anything but a look for letters is still to come.
     fn has_more_to_do(&self) -> bool {
-        self.queue.values().any(|what| !matches!(what, What::Letters { .. }))
+        self.queue.values().any(|what| !matches!(**what, What::Letters { .. }))
     }
 
     pub(super) fn redeemed(&mut self, shard: usize, token: SubmitToken) -> Result<(), String> {
