@@ -2,7 +2,7 @@
 //! effects of an invocation, and the StateFun wire protocol. A leaf crate: no I/O, no runtime.
 //!
 //! Read in this order: [`function_type`] → [`address`] → [`value`] → [`message`] → [`invocation`] →
-//! [`effects`], [`failure`]; the wire forms are in [`wire`], read by [`from_wire`] and written by [`to_wire`]
+//! [`effects`], [`failure`], [`given_up`]; the wire forms are in [`wire`], read by [`from_wire`] and written by [`to_wire`]
 //! (several calls in one request: [`many`]), the
 //! primitive types in [`types`], records for egresses in [`egress_records`].
 
@@ -15,6 +15,7 @@ pub mod entries;
 pub mod failure;
 pub mod from_wire;
 pub mod function_type;
+pub mod given_up;
 pub mod invocation;
 pub mod many;
 pub mod message;

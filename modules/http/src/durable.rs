@@ -6,7 +6,7 @@ use std::time::Duration;
 
 use bytes::Bytes;
 use dormouse_protocol::partition::{HTTP_NAMESPACE, REPLY_NAME, REQUEST_NAME};
-use dormouse_protocol::{Address, FunctionType, TypedValue};
+use dormouse_protocol::{Address, FunctionType, TypedValue, given_up};
 use dormouse_sdk::{Context, FunctionError, Message, State, ValueType};
 use xxhash_rust::xxh3::Xxh3;
 
@@ -141,6 +141,11 @@ impl Outcome {
         };
         Self { kind: OutcomeKind::Reply.into(), reply: Some(reply) }
     }
+
+    /// Whether the reply is only a notice that there will be none.
+    fn is_given_up(&self) -> bool {
+        self.reply.as_ref().is_some_and(|reply| reply.typename == given_up::TYPENAME)
+    }
 }
 
 async fn request(ctx: &mut Context, message: Message) -> Result<(), FunctionError> {
@@ -201,9 +206,10 @@ fn begin(ctx: &mut Context, submit: &Submit, digest: Bytes) -> Result<(), Functi
     Ok(())
 }
 
-/// A message from a function: the first one is the reply.
+/// A message from a function, or the notice that the target's message was given up: the first one is the
+/// reply. A message that was given up may be replayed, and be answered after all.
 fn replied(ctx: &mut Context, value: &TypedValue) -> Result<(), FunctionError> {
-    if ctx.get_ref(&OUTCOME)?.is_some() {
+    if ctx.get_ref(&OUTCOME)?.is_some_and(|outcome| !outcome.is_given_up()) {
         return Ok(());
     }
     let Some(mut asked) = ctx.get(&ASKED)? else {

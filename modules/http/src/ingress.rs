@@ -195,7 +195,7 @@ impl Front {
     /// A message that somebody waits for the reply to.
     async fn ask(&self, entering: Entering, wait: Duration) -> Result<Response<Answer>, Refusal> {
         match self.exchange(entering, wait).await? {
-            Outcome::Reply(value) => Ok(reply::answer(value)),
+            Outcome::Reply(value) => reply::answer(value),
             Outcome::Silence(refusal) | Outcome::Unknown(refusal) => Err(refusal),
         }
     }
@@ -233,12 +233,12 @@ impl Front {
         let outcome = durable::outcome(&answer);
         match (outcome.kind(), outcome.reply) {
             (OutcomeKind::Accepted, _) => Ok(reply::accepted()),
-            (OutcomeKind::Reply, Some(value)) => Ok(reply::answer(TypedValue {
+            (OutcomeKind::Reply, Some(value)) => reply::answer(TypedValue {
                 typename: value.typename.into(),
                 has_value: value.has_value,
                 value: value.value,
                 metadata: None,
-            })),
+            }),
             (OutcomeKind::KeyReused, _) => Err(Refusal::new(
                 StatusCode::UNPROCESSABLE_ENTITY,
                 "the Idempotency-Key was used for a request with another body or type",

@@ -1,17 +1,20 @@
-//! A function's reply as an HTTP answer: a string as plain text, everything else raw under its type.
+//! A function's reply as an HTTP answer: a string as plain text, everything else raw under its type. A
+//! message that was given up is a 502.
 
 use bytes::Bytes;
-use dormouse_listener::Answer;
-use dormouse_protocol::{TypedValue, types};
+use dormouse_listener::{Answer, Refusal};
+use dormouse_protocol::{TypedValue, given_up, types};
 use http::header::{CONTENT_TYPE, HeaderValue};
 use http::{Response, StatusCode};
 
 const PLAIN: HeaderValue = HeaderValue::from_static("text/plain; charset=utf-8");
 const BYTES: HeaderValue = HeaderValue::from_static("application/octet-stream");
 
-/// The answer for a reply.
-#[must_use]
-pub fn answer(value: TypedValue) -> Response<Answer> {
+/// The answer for a reply, or for the notice that there will be none.
+pub fn answer(value: TypedValue) -> Result<Response<Answer>, Refusal> {
+    if let Some(why) = given_up::read(&value) {
+        return Err(Refusal::new(StatusCode::BAD_GATEWAY, why));
+    }
     let text = (value.typename == types::STRING).then(|| text(&value.value)).flatten();
     let (content_type, body) = match text {
         Some(text) => (PLAIN, text),
@@ -19,7 +22,7 @@ pub fn answer(value: TypedValue) -> Response<Answer> {
     };
     let mut response = Response::new(Answer::new(body));
     response.headers_mut().insert(CONTENT_TYPE, content_type);
-    response
+    Ok(response)
 }
 
 /// The message was accepted.

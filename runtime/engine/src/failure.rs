@@ -1,7 +1,7 @@
 //! An invocation has failed: its address waits and is tried again, a batch message by message, so that
 //! only the guilty one is given up when its function's policy says so.
 
-use dormouse_protocol::{InvokeError, Then};
+use dormouse_protocol::{InvokeError, Message, Then, given_up};
 
 use crate::action::{Action, Fate};
 use crate::activation::Phase;
@@ -48,6 +48,7 @@ impl Shard {
             Fate::DeadLetter { .. } => self.stats.messages_buried += 1,
             Fate::Dropped => self.stats.messages_dropped += 1,
         }
+        self.tell_who_waits(slot, error, fate);
         let activation = self.activations.get(slot);
         let partition = activation.partition;
         if breaks(Breakage::KeepBuried) {
@@ -64,6 +65,23 @@ impl Shard {
         self.use_up(slot, partition);
         self.activations.get(slot).phase = Phase::Idle;
         self.schedule(slot);
+    }
+
+    /// Whoever waits for a reply to the message gets a notice with the commit that gives it up.
+    fn tell_who_waits(&mut self, slot: u32, error: &InvokeError, fate: Fate) {
+        let activation = self.activations.get(slot);
+        let (partition, attempts) = (activation.partition, activation.failures + 1);
+        let message = &activation.batch.first().expect("one message is given up").message;
+        let Some(caller) = message.caller.clone().filter(given_up::is_waiting) else {
+            return;
+        };
+        let letter = match fate {
+            Fate::DeadLetter { number } => Some((partition, number)),
+            Fate::Dropped => None,
+        };
+        let address = activation.address.clone();
+        let value = given_up::notice(&address, attempts, &error.message, letter);
+        self.send(partition, Message { target: caller, caller: Some(address), value });
     }
 
     /// The messages stay, in order, to be tried one by one after a pause that doubles each time; only

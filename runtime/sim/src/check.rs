@@ -238,6 +238,11 @@ fn check_ingress(world: &World, truth: &Truth) -> Result<(), String> {
         if is_question && is_last_life && !is_answered && !sent.is_excused {
             return Err(format!("question {id} was never answered"));
         }
+        let is_told = world.history.told.contains(&id) || world.history.replied.contains(&id);
+        let is_given_up = is_question && truth.overtaken.contains(&id);
+        if is_given_up && is_last_life && !is_told && !sent.is_excused {
+            return Err(format!("question {id} was given up, and nobody was told"));
+        }
     }
     Ok(())
 }

@@ -131,6 +131,8 @@ pub struct History {
     pub answers: u64,
     /// Questions answered.
     pub replied: BTreeSet<u64>,
+    /// Questions whose clients were told that they are given up.
+    pub told: BTreeSet<u64>,
     /// Messages that a call with nothing else has failed on.
     pub failed_alone: BTreeSet<Id>,
     /// Dead letters that somebody wanted to be gone.

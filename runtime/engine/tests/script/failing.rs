@@ -2,8 +2,8 @@
 
 use std::time::Duration;
 
-use dormouse_engine::{DeadLetter, Limits, Redeem, keys};
-use dormouse_protocol::{Address, FunctionType, Partition};
+use dormouse_engine::{DeadLetter, Event, Limits, Redeem, keys};
+use dormouse_protocol::{Address, FunctionType, Message, Partition};
 use expect_test::expect;
 
 use crate::rig::{Rig, Setup, answer, message};
@@ -314,6 +314,29 @@ fn how_many_there_are_is_known_after_a_restart() {
     rig.redeem(Redeem::Replay, 1);
     assert!(rig.text().contains("call dead/a with [one"), "it is called again");
     assert_eq!(rig.shard.stats().dead_letters, 0);
+}
+
+#[test]
+fn who_waits_for_a_reply_is_told_with_the_commit_that_gives_the_message_up() {
+    let mut rig = Rig::new();
+    let http = |name: &str, id: &str| {
+        Some(Address::new(FunctionType::new("dormouse.http", name), id.to_owned()))
+    };
+    let callers = [http("reply", "7"), http("request", "1:a:t/dead:key"), http("other", "x")];
+    for (caller, text) in callers.into_iter().zip(["one", "two", "three"]) {
+        let message = Message { caller, ..message("dead/a", text) };
+        rig.handle(Event::Submit { message, token: None });
+        rig.fails();
+        rig.advance(1_000);
+        rig.fails();
+        rig.append();
+        rig.say("-- durable");
+        rig.sync();
+    }
+    check(
+        &mut rig,
+        &expect![[r#""#]],
+    );
 }
 
 #[test]

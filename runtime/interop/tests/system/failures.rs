@@ -1,8 +1,8 @@
 //! Messages that their functions never take: given up as the manifest says, kept, shown, replayed.
 
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
-use anyhow::{Result, ensure};
+use anyhow::{Context as _, Result, ensure};
 use dormouse_interop::http;
 
 use crate::application::{Application, lasting_port};
@@ -209,6 +209,55 @@ fn a_token_of_a_rust_function_that_is_too_long_is_given_up() -> Result<()> {
     let (_, text) = application.dead_letters(&["list", "--json"])?;
     let cause = "a cancellation token of 70000 bytes: at most 16384 are possible";
     ensure!(text.matches(cause).count() == 2, "{text}");
+    application.stop()
+}
+
+/// A request that waits, with a key if it is to be done once.
+fn asks(application: &Application, path: &str, key: Option<&str>) -> Result<(u16, String)> {
+    let mut headers = vec![("content-type", "text/plain")];
+    headers.extend(key.map(|key| ("idempotency-key", key)));
+    let path = format!("{path}?wait=50s");
+    let answer = http::request("POST", application.ingress, &path, &headers, b"bad")?;
+    Ok((answer.status, answer.text()?.to_owned()))
+}
+
+#[test]
+fn who_waits_is_told_at_once_that_there_will_be_no_reply() -> Result<()> {
+    let mut application = Application::new()?;
+    let port = lasting_port()?;
+    let documents = endpoint(port, AMPLE, DEAD_LETTER)
+        + "---\nkind: dormouse.functions.v1/in-process\nspec:\n  functions: sys/*\n  \
+           failure: {retry: {attempts: 1}, then: drop}\n";
+    application.start(&documents, &[])?;
+    let server = Server::start(port, Mood::Spoilt, false)?;
+    let began = Instant::now();
+    let (status, text) = asks(&application, "/shop/basket/a", None)?;
+    ensure!(status == 502, "{status} {text}");
+    let name = text.split(['(', ')']).nth(1).context("no name")?.to_owned();
+    let expected =
+        format!("shop/basket/a failed 2 times, and the message is a dead letter ({name}): ");
+    ensure!(text.starts_with(&expected) && text.contains("it is bad"), "{text}");
+    ensure!(application.dead_letters(&["show", &name])?.0 == Some(0), "{name}");
+    let (status, text) = asks(&application, "/sys/puppet/p", None)?;
+    let expected = "sys/puppet/p failed once, and the message is dropped: ";
+    ensure!(status == 502 && text.starts_with(expected), "{status} {text}");
+    let first = asks(&application, "/shop/basket/k", Some("once"))?;
+    ensure!(first.0 == 502 && first.1.starts_with("shop/basket/k failed 2 times"), "{first:?}");
+    ensure!(began.elapsed() < Duration::from_secs(45), "not at once: {:?}", began.elapsed());
+
+    // It is the outcome of the request from now on, whoever asks again.
+    ensure!(asks(&application, "/shop/basket/k", Some("once"))? == first);
+    application.kill()?;
+    application.start(&documents, &[])?;
+    ensure!(asks(&application, "/shop/basket/k", Some("once"))? == first);
+    ensure!(application.metric("dormouse_dead_letters")? == 2.0);
+    // Replayed, it is answered after all.
+    server.set(Mood::Good);
+    ensure!(application.dead_letters(&["replay", "--all"])?.1 == "replayed 2 dead letters\n");
+    application.wait_for("its reply is kept", |application| {
+        let answer = asks(application, "/shop/basket/k", Some("once"))?;
+        Ok(answer == (200, "bad\n".to_owned()))
+    })?;
     application.stop()
 }
 

@@ -1,10 +1,11 @@
 //! What leaves the process: replies and egress records. Each is checked when it leaves: what it stems
 //! from has to be durable by then.
 
-use dormouse_engine::{EgressOut, Event, keys};
-use dormouse_protocol::{Address, Partition, TypedValue};
+use dormouse_engine::{EgressOut, Event, Op, keys};
+use dormouse_protocol::{Address, Partition, Then, TypedValue, given_up};
 
 use super::World;
+use super::letters::{letter, policy};
 use crate::history::Id;
 use crate::payload::{self, LEDGER, Ledger};
 use crate::store::Image;
@@ -35,6 +36,9 @@ impl World {
     ) -> Result<(), String> {
         let question: u64 = id.parse().map_err(|_| format!("a reply to {id}"))?;
         self.slots[shard].unanswered.remove(&question);
+        if given_up::read(value).is_some() {
+            return self.told(question);
+        }
         let run_id = payload::number(&value.value).ok_or("a reply without a run")?;
         if !self.history.replied.insert(question) {
             return Err(format!("question {question} is answered twice"));
@@ -59,6 +63,25 @@ impl World {
                 "question {question} is answered by run {run_id} before run {rests_on} is durable"
             ));
         }
+        Ok(())
+    }
+
+    /// A client is told that its question was given up: that has to be durable by then.
+    fn told(&mut self, question: u64) -> Result<(), String> {
+        let target = &self.history.sent(question).target;
+        if !self.history.failed_alone.contains(&question) {
+            return Err(format!("question {question} is given up and never failed alone"));
+        }
+        let is_letter = policy(target.function_type).then == Then::DeadLetter;
+        let ops = self.store.archive.iter().flat_map(|commit| commit.ops.iter());
+        let mut letters = ops.filter_map(|op| match op {
+            Op::Put { key, value } if key[0] == keys::SPACE_DEAD => letter(key, value).ok(),
+            _ => None,
+        });
+        if is_letter && !letters.any(|(id, _)| id == question) {
+            return Err(format!("question {question} is given up before that is durable"));
+        }
+        self.history.told.insert(question);
         Ok(())
     }
 
