@@ -65,7 +65,9 @@ mod tests {
         let letter = notice(&basket, 2, "it is\nbad", Some((Partition(5), 17)));
         assert_eq!(
             read(&letter),
-            Some("shop/basket/a failed 2 times, and the message is a dead letter (5-17): it is bad")
+            Some(
+                "shop/basket/a failed 2 times, and the message is a dead letter (5-17): it is bad"
+            )
         );
         let dropped = notice(&basket, 1, &"ж".repeat(CAUSE_BYTES_MAX), None);
         let text = read(&dropped).unwrap();

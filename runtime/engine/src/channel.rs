@@ -34,8 +34,9 @@ pub enum FrameBody {
 #[derive(Debug)]
 pub(crate) struct OutChannel {
     pub(crate) epoch: u64,
-    /// The next number to give out; numbers begin at 1.
+    /// The next number to give out; numbers begin at 1. And what it was in the last commit that says so.
     pub(crate) next: u64,
+    pub(crate) sealed_next: u64,
     /// Confirmed by the receiver.
     pub(crate) trimmed: u64,
     /// Highest number whose commit may leave.
@@ -70,6 +71,7 @@ impl OutChannel {
         Self {
             epoch,
             next,
+            sealed_next: next,
             trimmed,
             released: next - 1,
             sent: trimmed,

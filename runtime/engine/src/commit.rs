@@ -23,7 +23,7 @@ impl Fence {
     }
 }
 
-/// What a store has to say of each part of a commit before it takes all of them, or none.
+/// What is to be said of a part of a commit. A store takes all parts, or none.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Admission {
     /// It is the next one.
@@ -34,6 +34,19 @@ pub enum Admission {
     Fenced,
     /// A commit before it is missing.
     Gap,
+}
+
+impl Admission {
+    /// In words.
+    #[must_use]
+    pub fn why(self) -> &'static str {
+        match self {
+            Self::Apply => "it is the next one",
+            Self::Already => "it was taken before",
+            Self::Fenced => "another owner has taken the partition",
+            Self::Gap => "a commit before it is missing",
+        }
+    }
 }
 
 /// One atomic batch: all of it or nothing becomes durable.
@@ -64,10 +77,29 @@ pub struct PartMeta {
     pub arrival: u64,
 }
 
+impl Commit {
+    /// What every store asks before it takes a commit: whether it is to be taken (`false`: it was taken
+    /// before), or the part for which all of it is refused. `stored` is who may write a partition and the
+    /// number of its last commit; `None` where nobody has written yet.
+    pub fn admit(
+        &self,
+        stored: impl Fn(Partition) -> Option<(Fence, u64)>,
+    ) -> Result<bool, (PartMeta, Admission)> {
+        for part in &self.parts {
+            let Some((fence, seq)) = stored(part.partition) else { continue };
+            match part.admit(fence, seq) {
+                Admission::Apply => {}
+                Admission::Already => return Ok(false),
+                refused => return Err((*part, refused)),
+            }
+        }
+        Ok(true)
+    }
+}
+
 impl PartMeta {
     /// Judges this part by the partition's fence and the sequence number of its last commit.
-    #[must_use]
-    pub fn admit(&self, fence: Fence, stored_seq: u64) -> Admission {
+    fn admit(&self, fence: Fence, stored_seq: u64) -> Admission {
         if !self.fence.is_same(fence) {
             return Admission::Fenced;
         }

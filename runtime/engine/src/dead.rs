@@ -119,9 +119,11 @@ impl Shard {
             return Ok(());
         }
         let Dead { mut count, mut bytes, commit } = self.part(partition).dead;
+        let visible = self.scope(partition).visible;
         assert!(
-            commit <= self.scope(partition).visible,
-            "a change is not asked for before the last"
+            commit <= visible,
+            "partition {partition}: dead letters are changed as of commit {visible}, before the last change, \
+             in commit {commit}"
         );
         let mut messages = Vec::with_capacity(rows.len());
         for (key, value) in rows {

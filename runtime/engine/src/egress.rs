@@ -134,6 +134,7 @@ impl Shard {
         rows: &[(Bytes, Bytes)],
         more: bool,
     ) -> Result<(), DecodeError> {
+        let window = self.config.limits.egress_window_len;
         let index = self.scope_index(partition);
         let part = self.parts[usize::from(partition.0)].as_deref_mut();
         let Some(queue) = part.and_then(|part| part.egress.get_mut(outbox)) else {
@@ -151,6 +152,11 @@ impl Shard {
             // What was read may not be durable yet: it leaves with the commit that is open now.
             self.scopes[index].open.releases.push(Action::Egress(Box::new(out)));
         }
+        assert!(
+            queue.unconfirmed.len() <= window,
+            "partition {partition}: {} records of {outbox} are handed over, at most {window} may be",
+            queue.unconfirmed.len()
+        );
         if !more && queue.asked == Some(queue.spill_commit) {
             queue.spilled = false;
         }

@@ -173,8 +173,7 @@ impl Shard {
                 self.delete(partition);
             }
         }
-        self.stats.mailbox_messages -= batch.len() as u64;
-        self.stats.mailbox_bytes -= weight as u64;
+        self.leave_mailbox(partition, batch.len() as u64, weight as u64);
         batch.clear();
         self.activations.get(slot).batch = batch;
         self.activations.reweigh(slot, 0, weight);

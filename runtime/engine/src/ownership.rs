@@ -42,7 +42,7 @@ impl Shard {
             if activation.flags.is_handshake {
                 handshakes.push(activation.address.function_type);
             }
-            self.drop_activation(slot);
+            self.drop_activation(partition, slot);
         }
         for function_type in handshakes {
             let known = self.types.get(function_type);
@@ -53,14 +53,13 @@ impl Shard {
         self.search_more();
     }
 
-    fn drop_activation(&mut self, slot: u32) {
+    fn drop_activation(&mut self, partition: Partition, slot: u32) {
         self.recovered(slot);
         let activation = self.activations.get(slot);
         let generation = activation.generation;
         let entries = activation.batch.iter().chain(activation.mailbox.iter());
         let bytes: usize = entries.map(|entry| entry.message.weight()).sum();
-        self.stats.mailbox_messages -= (activation.batch.len() + activation.mailbox.len()) as u64;
-        self.stats.mailbox_bytes -= bytes as u64;
+        let messages = activation.batch.len() + activation.mailbox.len();
         self.stats.blocked -= u64::from(activation.failures > 0);
         match activation.phase {
             Phase::Running => self.in_flight -= 1,
@@ -69,6 +68,7 @@ impl Shard {
             }
             _ => {}
         }
+        self.leave_mailbox(partition, messages as u64, bytes as u64);
         self.activations.remove(slot);
     }
 

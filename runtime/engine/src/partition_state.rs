@@ -21,6 +21,8 @@ pub(crate) struct PartitionState {
     pub(crate) time_ms: u64,
     /// The last arrival number given out.
     pub(crate) arrival: u64,
+    /// Time and arrival as the last commit says them.
+    pub(crate) sealed: (u64, u64),
     /// The last one given out before the partition was opened.
     pub(crate) opened_arrival: u64,
     /// Listed among the open commit's parts.
@@ -42,6 +44,7 @@ impl PartitionState {
             seq: 0,
             time_ms: 0,
             arrival: 0,
+            sealed: (0, 0),
             opened_arrival: 0,
             is_touched: false,
             marks: (0..partitions).map(|_| None).collect(),
@@ -148,8 +151,9 @@ impl Recovery {
 /// Unconfirmed records of one egress queue.
 #[derive(Debug)]
 pub(crate) struct EgressQueue {
-    /// The next number to give out.
+    /// The next number to give out; and what it was in the last commit that says so.
     pub(crate) next: u64,
+    pub(crate) sealed_next: u64,
     /// Handed over (or about to be, with a commit) and not confirmed.
     pub(crate) unconfirmed: BTreeSet<u64>,
     /// Everything after this number waits in the store, if `spilled`.
@@ -176,6 +180,7 @@ impl EgressQueue {
     pub(crate) fn new(next: u64, handed: u64) -> Self {
         Self {
             next,
+            sealed_next: next,
             unconfirmed: BTreeSet::new(),
             handed,
             spilled: handed + 1 < next,

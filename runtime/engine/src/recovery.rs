@@ -57,9 +57,10 @@ impl Shard {
                 part.timers.loaded_upto = DUE_END;
             }
             Some(meta) => {
-                assert_eq!(meta.partition, partition);
+                assert_eq!(meta.partition, partition, "the store answers for another partition");
                 (part.seq, part.time_ms, part.arrival) = (meta.seq, meta.time_ms, meta.arrival);
                 part.opened_arrival = meta.arrival;
+                part.sealed = (meta.time_ms, meta.arrival);
                 let cursor = keys::space_prefix(keys::SPACE_PENDING, partition);
                 let end = keys::prefix_end(&cursor).expect("keys begin with a space below 0xff");
                 let round = Round { cursor, end, rows: SEARCH_ROWS_FIRST, is_first: true };

@@ -195,7 +195,13 @@ impl Shard {
             let (_, Key::Pending { arrival, .. }) = keys::parse(key)? else {
                 return Err(DecodeError { expected: "the key of a pending message" });
             };
-            assert!(arrival > activation.spill.loaded, "pending messages are read once, in order");
+            assert!(
+                arrival > activation.spill.loaded,
+                "partition {}: message {arrival} of {} is read after {}",
+                activation.partition,
+                activation.address,
+                activation.spill.loaded
+            );
             activation.spill.loaded = arrival;
             let message = get_message(&mut Reader::new(value), Some(&activation.address))?;
             weight += message.weight();
@@ -241,8 +247,7 @@ impl Shard {
                 self.put_pending(partition, &entry.message.target, entry.arrival, &entry.message);
             }
         }
-        self.stats.mailbox_messages -= newer.len() as u64;
-        self.stats.mailbox_bytes -= weight as u64;
+        self.leave_mailbox(partition, newer.len() as u64, weight as u64);
         self.stats.spilled_messages += newer.len() as u64;
         self.stats.spilled_bytes += weight as u64;
         self.activations.reweigh(slot, 0, weight);

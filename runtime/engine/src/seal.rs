@@ -48,7 +48,8 @@ impl Shard {
         let number = scope.number;
         scope.number += 1;
         if let Some(last) = scope.in_flight.back() {
-            assert_eq!(last.number + 1, number, "commits are numbered without a gap");
+            let last = last.number;
+            assert_eq!(last + 1, number, "scope {index}: commit {number} is sealed after {last}");
         }
         scope.in_flight.push_back(Sealed { number, sends, confirms, releases: open.releases });
         self.stats.commits += 1;
@@ -150,7 +151,14 @@ impl Shard {
             let queue =
                 self.part(partition).egress.get_mut(&outbox).expect("a listed queue exists");
             queue.is_touched = false;
+            let before = std::mem::replace(&mut queue.sealed_next, queue.next);
             let head = [queue.next, queue.first_unconfirmed()];
+            assert!(
+                before <= head[0] && head[1] <= head[0],
+                "partition {partition}: {outbox} is at number {}, was at {before}, and waits for {}",
+                head[0],
+                head[1]
+            );
             keys::egress_head(&mut self.key, partition, &outbox);
             self.put_numbers(partition, &head);
         }
@@ -170,7 +178,15 @@ impl Shard {
             let channel = &mut self.part(sender).channels[usize::from(receiver.0)];
             let channel = channel.as_mut().expect("a listed channel exists");
             channel.is_touched = false;
+            let before = std::mem::replace(&mut channel.sealed_next, channel.next);
             let head = [channel.epoch, channel.next, channel.trimmed];
+            assert!(
+                before <= channel.next && channel.trimmed < channel.next,
+                "partition {sender}: its messages to {receiver} are at number {}, were at {before}, and \
+                 {} is confirmed",
+                channel.next,
+                channel.trimmed
+            );
             keys::outbox_head(&mut self.key, sender, receiver);
             self.put_numbers(sender, &head);
             sends.push((sender, receiver, head[1] - 1));
@@ -203,6 +219,14 @@ impl Shard {
             part.is_touched = false;
             part.seq += 1;
             let (fence, seq, arrival) = (part.fence, part.seq, part.arrival);
+            let before = std::mem::replace(&mut part.sealed, (time_ms, arrival));
+            assert!(
+                (before.0 <= time_ms || breaks(Breakage::ReviveExpired)) && before.1 <= arrival,
+                "partition {partition}: commit {seq} is of time {time_ms} and arrival {arrival}, the one \
+                 before of {} and {}",
+                before.0,
+                before.1
+            );
             parts.push(PartMeta { partition, fence, seq, time_ms, arrival });
         }
         parts

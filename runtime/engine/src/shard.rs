@@ -302,6 +302,20 @@ impl Shard {
         self.parts[usize::from(partition.0)].as_deref_mut().expect("the partition is owned")
     }
 
+    /// Takes messages out of the account of the mailboxes.
+    pub(crate) fn leave_mailbox(&mut self, partition: Partition, messages: u64, bytes: u64) {
+        let held = (self.stats.mailbox_messages, self.stats.mailbox_bytes);
+        let left = held.0.checked_sub(messages).zip(held.1.checked_sub(bytes));
+        let Some((messages_left, bytes_left)) = left else {
+            panic!(
+                "partition {partition}: {messages} messages of {bytes} bytes leave mailboxes that hold \
+                 {} of {}",
+                held.0, held.1
+            );
+        };
+        (self.stats.mailbox_messages, self.stats.mailbox_bytes) = (messages_left, bytes_left);
+    }
+
     #[inline]
     pub(crate) fn scope_index(&self, partition: Partition) -> usize {
         match self.config.scoping {

@@ -2,6 +2,8 @@
 //! its bound those not used for the longest (a clock sweep: one bit and no list per instance). Then those
 //! that are blocked keep no more than when they are tried again.
 
+use crate::activation::Activation;
+use crate::breakage::{Breakage, breaks};
 use crate::shard::Shard;
 
 /// How long the sweep takes to come by every slot when memory is below its bound.
@@ -47,16 +49,26 @@ impl Shard {
         let was_used = std::mem::take(&mut activation.flags.is_referenced);
         let is_tired = idle_ms >= self.config.limits.idle_ms || (is_pressed && !was_used);
         let partition = activation.partition;
-        let index = match self.config.scoping {
-            crate::scope::Scoping::Shard => 0,
-            crate::scope::Scoping::Partition => usize::from(partition.0),
-        };
-        if is_tired && activation.is_evictable(self.scopes[index].visible) {
-            self.stats.evictions += 1;
-            self.activations.remove(slot);
-        } else if is_pressed && activation.is_sheddable(self.scopes[index].visible) {
+        let visible = self.scope(partition).visible;
+        let activation = self.activations.get(slot);
+        if is_tired && activation.is_evictable(visible) {
+            self.evict(slot, visible);
+        } else if is_pressed && activation.is_sheddable(visible) {
             self.shed(slot);
         }
+    }
+
+    /// Puts an instance to sleep: whoever wakes it has to find all of it in the store.
+    fn evict(&mut self, slot: u32, visible: u64) {
+        let Activation { partition, address, last_write, mailbox, .. } = self.activations.get(slot);
+        assert!(
+            (*last_write <= visible || breaks(Breakage::SleepEarly)) && mailbox.is_empty(),
+            "partition {partition}: {address} is put to sleep with {} messages, its last write in commit \
+             {last_write}, and reads see {visible}",
+            mailbox.len()
+        );
+        self.stats.evictions += 1;
+        self.activations.remove(slot);
     }
 
     /// A blocked address keeps in memory when it is tried again and how often it failed. Its messages
@@ -85,8 +97,7 @@ impl Shard {
         let freed = activation.weight - activation.bare_weight();
         self.activations.reweigh(slot, 0, freed);
         self.stats.evictions += 1;
-        self.stats.mailbox_messages -= messages;
-        self.stats.mailbox_bytes -= bytes;
+        self.leave_mailbox(partition, messages, bytes);
         self.stats.spilled_messages += messages;
         self.stats.spilled_bytes += bytes;
     }

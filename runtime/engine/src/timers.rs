@@ -179,12 +179,17 @@ impl Shard {
     }
 
     fn fire_first(&mut self, partition: Partition) {
+        let now_ms = self.now_ms;
         let timers = &mut self.part(partition).timers;
         let Some((key, timer)) = timers.pop_first() else {
             return;
         };
         let (due_ms, arrival) = key;
-        assert!(timers.fired <= key, "{partition}: {key:?} fires after {:?}", timers.fired);
+        assert!(
+            timers.fired <= key && (due_ms <= now_ms || breaks(Breakage::FireEarly)),
+            "partition {partition}: message {arrival}, due at {due_ms}, fires at {now_ms} after {:?}",
+            timers.fired
+        );
         timers.fired = (due_ms, arrival + 1);
         self.list_cursor(partition);
         keys::due(&mut self.key, partition, key.0, key.1);

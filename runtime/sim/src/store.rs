@@ -7,7 +7,7 @@ use std::collections::{BTreeMap, BTreeSet, VecDeque};
 use bytes::Bytes;
 use dormouse_engine::codec::Reader;
 use dormouse_engine::keys::{self, Key};
-use dormouse_engine::{Admission, Commit, Fence, Op, Opened, PartMeta, ScanRange};
+use dormouse_engine::{Commit, Fence, Op, Opened, PartMeta, ScanRange};
 use dormouse_protocol::Partition;
 
 use crate::disk::Disk;
@@ -175,21 +175,17 @@ impl Store {
     }
 
     fn judge(&self, record: &Record) -> Result<Verdict, String> {
-        for part in &record.commit.parts {
-            let fence = self.fences[usize::from(part.partition.0)];
-            let stored = self.visible.seq(part.partition);
-            let why = match part.admit(fence, stored) {
-                Admission::Apply => continue,
-                Admission::Already => return Ok(Verdict::Known),
-                Admission::Fenced => "fenced",
-                Admission::Gap => "a commit before it is missing",
-            };
-            if self.is_prefix {
-                return Err(format!("a store of one log has to refuse {part:?}: {why}"));
+        let stored = |partition: Partition| {
+            Some((self.fences[usize::from(partition.0)], self.visible.seq(partition)))
+        };
+        match record.commit.admit(stored) {
+            Ok(true) => Ok(Verdict::Taken),
+            Ok(false) => Ok(Verdict::Known),
+            Err((part, why)) if self.is_prefix => {
+                Err(format!("a store of one log has to refuse {part:?}: {}", why.why()))
             }
-            return Ok(Verdict::Refused(why));
+            Err((_, why)) => Ok(Verdict::Refused(why.why())),
         }
-        Ok(Verdict::Taken)
     }
 
     /// Makes `count` more commits durable; the last of each scope among them.

@@ -38,6 +38,7 @@ macro_rules! conformance_tests {
             partitions_belong_to_one_shard,
             positions_grow_and_become_durable,
             what_cannot_be_stored_is_refused_whole,
+            commits_of_others_and_after_a_gap_are_refused_whole,
             random_work_reads_back
         );
     };
@@ -361,6 +362,37 @@ pub fn what_cannot_be_stored_is_refused_whole(make: Make<'_>) {
     long.truncate(65_535);
     append(&mut *shard, &puts(&[(long.clone(), "fits")]));
     assert_eq!(get(&mut *shard, &[long]), some(&["fits"]));
+    store.close().expect("the store closes");
+}
+
+pub fn commits_of_others_and_after_a_gap_are_refused_whole(make: Make<'_>) {
+    let store = make();
+    let mut shard = open_shard(&*store, 0, &[0, 1]);
+    let mut commit = puts(&[(state_key(0, "a"), "first")]);
+    commit.parts = vec![meta(0, 1), meta(1, 6)];
+    let first = append(&mut *shard, &commit);
+    let other = PartMeta { fence: Fence { counter: 7, nonce: 8 }, ..meta(1, 7) };
+    for (parts, why) in [
+        (vec![meta(0, 2), other], "partition 1: commit 7: another owner has taken the partition"),
+        (vec![meta(0, 3), meta(1, 7)], "partition 0: commit 3: a commit before it is missing"),
+    ] {
+        let mut commit = puts(&[(state_key(0, "a"), "second")]);
+        commit.parts = parts;
+        let refused = shard.append(&commit).map_err(|error| error.to_string());
+        assert!(refused.as_ref().is_err_and(|error| error.contains(why)), "{refused:?}");
+        assert_eq!(get(&mut *shard, &[state_key(0, "a")]), some(&["first"]));
+    }
+    // The same once more, since its answer was lost: nothing is written.
+    let mut again = puts(&[(state_key(0, "a"), "repeated")]);
+    again.parts = vec![meta(0, 1), meta(1, 6)];
+    assert_eq!(append(&mut *shard, &again), first);
+    assert_eq!(get(&mut *shard, &[state_key(0, "a")]), some(&["first"]));
+    // One who opens the partition goes on where the store is.
+    let opened = wait(shard.open(Partition(1))).expect("it opens");
+    assert_eq!(opened.meta, Some(meta(1, 6)));
+    let mut next = puts(&[(state_key(1, "b"), "next")]);
+    next.parts = vec![meta(1, 7)];
+    assert!(append(&mut *shard, &next) > first);
     store.close().expect("the store closes");
 }
 

@@ -47,14 +47,17 @@ impl ShardStore for Shard {
         let to = keys::prefix_end(&from).unwrap_or_default();
         let limit = Limit { rows: usize::MAX, bytes: usize::MAX, hides_part_metas: false };
         let rows = self.rows(from, to, limit);
+        let state = Arc::clone(&self.state);
         Box::pin(async move {
             let mut opened = Opened::default();
             for (key, value) in rows.await?.0 {
                 if is_part_meta(&key) {
                     let meta = decode_meta(partition, &value);
-                    opened.meta = Some(meta.map_err(|error| StoreError::Unstorable {
+                    let meta = meta.map_err(|error| StoreError::Unstorable {
                         problem: format!("the meta row of partition {partition} is a {error}"),
-                    })?);
+                    })?;
+                    lock(&state).opened(&meta);
+                    opened.meta = Some(meta);
                 } else {
                     opened.rows.push((key, value));
                 }
@@ -70,6 +73,10 @@ impl ShardStore for Shard {
         }
         check(commit)?;
         let mut state = lock(&self.state);
+        if !state.admit(commit)? {
+            drop(state);
+            return self.last_commit();
+        }
         // Under the shard's lock, so that a freeze finds each record either whole in the layer that it
         // freezes, or above the position at which it froze.
         let lsn = match &self.backing {

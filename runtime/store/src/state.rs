@@ -5,9 +5,10 @@
 use std::sync::Arc;
 
 use bytes::Bytes;
-use dormouse_engine::{Commit, Op, Trim, keys};
+use dormouse_engine::{Commit, Fence, Op, PartMeta, Trim, keys};
 use rustc_hash::FxHashMap;
 
+use crate::StoreError;
 use crate::log::record::encode_meta;
 use crate::merge::{Captured, Limit, Merged, Ranges};
 use crate::overlay::Layer;
@@ -37,6 +38,8 @@ pub(crate) struct State {
     frozen: Option<Arc<Layer>>,
     /// The highest number of each channel that the receiver has taken: none of these is there any more.
     trimmed: FxHashMap<Channel, u64>,
+    /// By partition: who may write it, and the number of its last commit, as far as this process knows.
+    heads: FxHashMap<u16, (Fence, u64)>,
     numbers: Numbers,
     /// Deletes leave tombstones: something older may hold the key.
     leaves_tombstones: bool,
@@ -88,9 +91,23 @@ impl State {
         self.live.bytes()
     }
 
+    /// Notes what is stored of a partition, unless this process has committed to it already.
+    pub(crate) fn opened(&mut self, meta: &PartMeta) {
+        self.heads.entry(meta.partition.0).or_insert((meta.fence, meta.seq));
+    }
+
+    /// Whether the commit is to be taken: not when it was taken before.
+    pub(crate) fn admit(&self, commit: &Commit) -> Result<bool, StoreError> {
+        let admitted = commit.admit(|partition| self.heads.get(&partition.0).copied());
+        admitted.map_err(|(part, why)| StoreError::Unstorable {
+            problem: format!("partition {}: commit {}: {}", part.partition, part.seq, why.why()),
+        })
+    }
+
     /// Takes the commit's rows.
     pub(crate) fn apply(&mut self, commit: &Commit) {
         for meta in &commit.parts {
+            self.heads.insert(meta.partition.0, (meta.fence, meta.seq));
             self.put_meta(meta);
         }
         let mut ops = commit.ops.iter();
@@ -111,7 +128,7 @@ impl State {
         }
     }
 
-    pub(crate) fn put_meta(&mut self, meta: &dormouse_engine::PartMeta) {
+    pub(crate) fn put_meta(&mut self, meta: &PartMeta) {
         part_meta_key(&mut self.key, meta.partition.0);
         self.live.put(&self.key, &encode_meta(meta), false);
     }

@@ -335,7 +335,27 @@ fn who_waits_for_a_reply_is_told_with_the_commit_that_gives_the_message_up() {
     }
     check(
         &mut rig,
-        &expect![[r#""#]],
+        &expect![[r#"
+        call dead/a with [one] state []
+        blocked dead/a (1) for 109 ms: no
+        call dead/a with [one] state []
+        commit 1: +dead(1) +tally
+        -- durable
+        reply to 7: t/dead/a failed 2 times, and the message is a dead letter (0-1): no
+        given up of dead/a after 2: DeadLetter { number: 1 }: no
+        call dead/a with [two] state []
+        blocked dead/a (1) for 109 ms: no
+        call dead/a with [two] state []
+        commit 2: +dead(2) +tally +pending(1:a:t/dead:key 3)
+        -- durable
+        given up of dead/a after 2: DeadLetter { number: 2 }: no
+        call dead/a with [three] state []
+        blocked dead/a (1) for 109 ms: no
+        call dead/a with [three] state []
+        commit 3: +dead(4) +tally
+        -- durable
+        given up of dead/a after 2: DeadLetter { number: 4 }: no
+    "#]],
     );
 }
 

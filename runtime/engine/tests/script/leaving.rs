@@ -1,6 +1,6 @@
 //! What leaves, what stays, and what comes back at a start.
 
-use dormouse_engine::{Event, Frame, FrameBody, Limits};
+use dormouse_engine::{Event, Frame, FrameBody, Limits, ScanFor, keys};
 use dormouse_protocol::{Address, FunctionType, Partition, partition_of};
 use expect_test::expect;
 
@@ -182,9 +182,9 @@ fn messages_that_nobody_serves_stay_and_are_read_when_somebody_does() {
     );
     let mut rows = std::mem::take(&mut rig.rows);
     let mut key = Vec::new();
-    dormouse_engine::keys::pending(&mut key, Partition(0), &address("nobody/a"), 1);
+    keys::pending(&mut key, Partition(0), &address("nobody/a"), 1);
     let row = rows[&key].clone();
-    dormouse_engine::keys::pending(&mut key, Partition(0), &address("count/a"), 1);
+    keys::pending(&mut key, Partition(0), &address("count/a"), 1);
     rows.insert(key, row);
     let mut rig = Rig::with(Setup { rows, is_known: true, ..Setup::default() });
     rig.submit("count/a", "newer");
@@ -436,4 +436,23 @@ fn messages_to_self_come_in_the_next_batch() {
         commit 2: +state(a.n)
     "#]],
     );
+}
+
+#[test]
+#[should_panic(expected = "partition 0: 257 records of out are handed over, at most 256 may be")]
+fn more_records_than_an_egress_may_be_handed_are_named() {
+    let mut rig = Rig::new();
+    rig.submit("dead/a", "x");
+    rig.done(answer().out("record"));
+    rig.sync();
+    let mut first = Vec::new();
+    keys::egress(&mut first, Partition(0), "out", 1);
+    let value = rig.rows[&first].clone();
+    let rows = (1..=257).map(|number| {
+        let mut key = Vec::new();
+        keys::egress(&mut key, Partition(0), "out", number);
+        (key.into(), value.clone())
+    });
+    let purpose = ScanFor::Egress { partition: Partition(0), outbox: "out".into() };
+    rig.handle(Event::Scanned { purpose, rows: rows.collect(), more: false });
 }

@@ -26,14 +26,21 @@ fn within_bound(application: &Application, bound_mib: f64) -> Result<()> {
 
 #[test]
 fn an_ingress_that_is_much_faster_than_its_functions_waits() -> Result<()> {
+    an_ingress_waits(&[&MEMORY[..], &["--set", "limits.backlog=4MB"]].concat(), BOUND_MIB)
+}
+
+#[test]
+fn with_more_memory_it_waits_later() -> Result<()> {
+    an_ingress_waits(&["--memory", "512MB"], 512.0)
+}
+
+fn an_ingress_waits(settings: &[&str], bound_mib: f64) -> Result<()> {
     const CLIENTS: usize = 8;
     const MESSAGES: usize = 12_000;
     const SLOW: usize = 16;
     let mut application = Application::new()?;
     application.ingress_fields = ", maxWait: 1s";
-    // What is written this fast fills the layers of the store as well, beyond what 128 MB leave it.
-    const BOUND_MIB: f64 = 256.0;
-    application.start("", &["--memory", "256MB", "--set", "limits.backlog=4MB"])?;
+    application.start("", settings)?;
     let ingress = application.ingress;
     let (next, accepted, refused) = (AtomicUsize::new(0), AtomicUsize::new(0), AtomicUsize::new(0));
     // Each takes 10 ms, one after the other for an address.
@@ -57,7 +64,7 @@ fn an_ingress_that_is_much_faster_than_its_functions_waits() -> Result<()> {
     })?;
     let (accepted, refused) = (accepted.into_inner(), refused.into_inner());
     println!("{accepted} accepted, {refused} refused within {:?}", began.elapsed());
-    within_bound(&application, BOUND_MIB)?;
+    within_bound(&application, bound_mib)?;
     let asked = Instant::now();
     // Refused at worst, never forgotten; and at once when there is room again.
     while application.post("/sys/puppet/other?wait=15s", "note fine")?.0 != 200 {
@@ -71,7 +78,7 @@ fn an_ingress_that_is_much_faster_than_its_functions_waits() -> Result<()> {
     ensure!(asked.elapsed() < PROMPT, "still slow: {:?}", asked.elapsed());
     let done = application.metric("dormouse_messages_processed_total")?;
     ensure!(done >= (accepted + 2) as f64, "{done} of {accepted} done");
-    within_bound(&application, BOUND_MIB)?;
+    within_bound(&application, bound_mib)?;
     application.stop()
 }
 
@@ -112,6 +119,88 @@ fn messages_of_32_megabytes_fit_into_512() -> Result<()> {
     ensure!(statuses.contains(&202));
     ensure!(application.ask("/sys/puppet/other", "note fine")? == "fine\n");
     within_bound(&application, 512.0)?;
+    application.stop()
+}
+
+/// A client that keeps its connection and goes on while there is something left to send.
+fn sends_all(
+    application: &Application,
+    clients: usize,
+    count: usize,
+    message: impl Fn(usize) -> (String, String) + Sync,
+) -> Result<()> {
+    let (next, ingress) = (AtomicUsize::new(0), application.ingress);
+    at_once(clients, |_| {
+        let mut client = Client::open(ingress)?;
+        loop {
+            let number = next.fetch_add(1, Ordering::Relaxed);
+            if number >= count {
+                return Ok(());
+            }
+            let (path, body) = message(number);
+            // What is held back for long is refused, and comes again.
+            while client.post(&path, &body)?.0 != 202 {}
+        }
+    })?;
+    Ok(())
+}
+
+#[test]
+fn states_of_4_megabytes_share_128() -> Result<()> {
+    const INSTANCES: usize = 100;
+    const STATE: usize = 4 << 20;
+    let mut application = Application::new()?;
+    application.start("", &MEMORY)?;
+    for act in [format!("keep {STATE}"), "ignore it".to_owned()] {
+        sends_all(&application, 16, 2 * INSTANCES, |number| {
+            (format!("/sys/puppet/s{}", number % INSTANCES), act.clone())
+        })?;
+        application.wait_for("all is done", |application| {
+            Ok(application.metric("dormouse_backlog_messages")? == 0.0)
+        })?;
+        within_bound(&application, BOUND_MIB)?;
+    }
+    // Each has its state.
+    for number in [0, INSTANCES / 2, INSTANCES - 1] {
+        let text = application.ask(&format!("/sys/puppet/s{number}"), "list")?;
+        ensure!(text.len() == STATE, "{} bytes", text.len());
+    }
+    within_bound(&application, BOUND_MIB)?;
+    application.stop()
+}
+
+#[test]
+fn values_that_are_written_as_fast_as_may_be_stay_within_512() -> Result<()> {
+    const MESSAGES: usize = 60_000;
+    const ADDRESSES: usize = 20_000;
+    let mut application = Application::new()?;
+    application.start("", &["--memory", "512MB"])?;
+    sends_all(&application, 32, MESSAGES, |number| {
+        (format!("/sys/puppet/v{}", number % ADDRESSES), "keep 4096".to_owned())
+    })?;
+    within_bound(&application, 512.0)?;
+    application.stop()
+}
+
+#[test]
+fn messages_of_32_megabytes_that_wait_fit_into_128() -> Result<()> {
+    const CLIENTS: usize = 4;
+    const LONGEST: usize = 32 << 20;
+    let mut application = Application::new()?;
+    application.start("", &MEMORY)?;
+    let ingress = application.ingress;
+    let body = format!("pause 300 {}", "x".repeat(LONGEST - "pause 300 ".len()));
+    let text = ("content-type", "text/plain");
+    let statuses = at_once(CLIENTS, |client| {
+        let path = format!("/sys/puppet/p{client}");
+        Ok(http::request("POST", ingress, &path, &[text], body.as_bytes())?.status)
+    })?;
+    ensure!(statuses.iter().all(|status| [202, 503].contains(status)), "{statuses:?}");
+    ensure!(statuses.contains(&202));
+    application.wait_for("all is done", |application| {
+        Ok(application.metric("dormouse_backlog_messages")? == 0.0)
+    })?;
+    within_bound(&application, BOUND_MIB)?;
     application.stop()
 }
 
