@@ -85,6 +85,12 @@ impl Lane {
         FunctionType::try_new(namespace, name)
     }
 
+    /// Bytes of the longest message that the runtime has memory for: a longer one has to be refused.
+    #[must_use]
+    pub fn longest(&self) -> usize {
+        self.backend.longest()
+    }
+
     /// Waits while the runtime's backlog is at its bound, and until `bytes` of memory for a message in
     /// the making are free; they are given back when the guard is dropped. To be held while a body is
     /// read and until it is accepted. Nothing is accepted yet: who gives up waiting has lost nothing.
@@ -196,6 +202,10 @@ pub trait LaneBackend: Debug {
     /// The same for a name that may be new; to be answered without interning it where possible.
     fn serves_name(&self, namespace: &str, name: &str) -> bool {
         FunctionType::try_new(namespace, name).is_some_and(|known| self.serves(known))
+    }
+    /// As [`Lane::longest`].
+    fn longest(&self) -> usize {
+        usize::MAX
     }
     /// As [`Lane::admit`].
     fn admit(&self, bytes: usize) -> LocalFuture<Result<Admission, SubmitError>>;

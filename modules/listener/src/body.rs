@@ -79,6 +79,7 @@ impl From<BodyError> for Refusal {
 /// What a body may be.
 #[derive(Clone, Copy, Debug)]
 pub struct Limits {
+    /// Longest body; also for what the runtime has memory.
     pub bytes_max: usize,
     /// Longest wait for room in the runtime.
     pub wait: Duration,
@@ -88,7 +89,8 @@ pub struct Limits {
 
 /// Reads a body.
 pub async fn read(mut body: Incoming, lane: &Lane, limits: Limits) -> Result<Received, BodyError> {
-    let Limits { bytes_max, wait, grace } = limits;
+    let Limits { wait, grace, .. } = limits;
+    let bytes_max = limits.bytes_max.min(lane.longest());
     let hint = body.size_hint();
     let known = hint.exact().map(|exact| usize::try_from(exact).unwrap_or(usize::MAX));
     if hint.lower() > bytes_max as u64 {

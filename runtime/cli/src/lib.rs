@@ -5,6 +5,7 @@
 //! `Cargo.toml` is built and becomes this process) → `options` (settings) → `command`.
 
 mod admin_client;
+mod allocator;
 mod application;
 mod args;
 mod command;
@@ -28,14 +29,12 @@ use clap::Parser as _;
 
 use crate::args::{Arguments, Command};
 
-#[global_allocator]
-static ALLOCATOR: mimalloc::MiMalloc = mimalloc::MiMalloc;
-
 /// Runs the command that this process was started with. Answers 0 when it did what it was asked to,
 /// 1 when the application could not start or failed while it ran, 2 for bad input: arguments,
 /// settings, manifests.
 #[must_use]
 pub fn main() -> ExitCode {
+    allocator::configure();
     let arguments = match Arguments::try_parse() {
         Ok(arguments) => arguments,
         Err(error) => {

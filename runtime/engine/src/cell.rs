@@ -6,6 +6,9 @@ use bytes::Bytes;
 /// Longest value that lies in the cell, in bytes.
 const SHORT_BYTES_MAX: usize = 30;
 
+/// From this length on a value is not copied out of the row that was read, in bytes.
+const SHARED_BYTES_MIN: usize = 64 << 10;
+
 /// One cached state value, in the place of its spec.
 #[derive(Debug, Default)]
 pub(crate) struct Cell {
@@ -28,6 +31,15 @@ impl CellValue {
     /// A copy of `value`.
     pub(crate) fn copy_of(value: &[u8]) -> Self {
         Self::short(value).unwrap_or_else(|| Self::Long(Bytes::copy_from_slice(value)))
+    }
+
+    /// The same where `value` is a part of `row`. A long one shares the row's memory, of which it is nearly all.
+    pub(crate) fn part_of(row: &Bytes, value: &[u8]) -> Self {
+        if value.len() >= SHARED_BYTES_MIN {
+            Self::Long(row.slice_ref(value))
+        } else {
+            Self::copy_of(value)
+        }
     }
 
     fn short(value: &[u8]) -> Option<Self> {
@@ -80,9 +92,13 @@ mod tests {
     #[test]
     fn values_of_any_length_come_back_as_they_were() {
         assert_eq!(CellValue::from(None).to_bytes(), None);
-        for len in [0, 1, 8, SHORT_BYTES_MAX, SHORT_BYTES_MAX + 1, 5_000] {
+        for len in [0, 1, 8, SHORT_BYTES_MAX, SHORT_BYTES_MAX + 1, 5_000, 100_000] {
             let value: Vec<u8> = (0..len).map(|n| n as u8).collect();
-            for cell in [CellValue::copy_of(&value), CellValue::from(Some(value.clone().into()))] {
+            let row = Bytes::from([b"head", &value[..]].concat());
+            let part = CellValue::part_of(&row, &row[4..]);
+            for cell in
+                [part, CellValue::copy_of(&value), CellValue::from(Some(value.clone().into()))]
+            {
                 assert_eq!(cell.as_slice(), Some(&value[..]));
                 assert_eq!(cell.to_bytes().as_deref(), Some(&value[..]));
                 assert_eq!((cell.len(), cell.is_some()), (len, true));

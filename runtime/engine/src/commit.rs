@@ -4,7 +4,7 @@ use bytes::Bytes;
 use dormouse_protocol::Partition;
 
 use crate::breakage::{Breakage, breaks};
-use crate::codec::{Reader, put_bytes};
+use crate::codec::{Reader, put_bytes, put_varint};
 
 /// Who may write a partition: compared for equality in each commit. The counter alone could come back,
 /// where a store forgets that somebody took the partition; the nonce does not.
@@ -141,6 +141,12 @@ pub enum Op<'a> {
 const TAG_PUT: u8 = 1;
 const TAG_DELETE: u8 = 2;
 
+/// A value of this length makes no more room than it needs: doubled, the buffer could be the largest thing in
+/// memory.
+const LONG_BYTES: usize = 1 << 20;
+/// Bytes of an operation beside key and value: the tag and two lengths, at most.
+const HEAD_BYTES_MAX: usize = 21;
+
 /// Operations, encoded one after the other: tag, key length and key, and for a put value length and
 /// value (lengths are varints). This is also their form in the log.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -158,9 +164,20 @@ impl OpBuffer {
 
     #[inline]
     pub fn put(&mut self, key: &[u8], value: &[u8]) {
+        self.put_joined(key, value, &[]);
+    }
+
+    /// Puts a value that is in two pieces.
+    pub fn put_joined(&mut self, key: &[u8], head: &[u8], rest: &[u8]) {
+        let length = head.len() + rest.len();
+        if length >= LONG_BYTES {
+            self.bytes.reserve_exact(key.len() + length + HEAD_BYTES_MAX);
+        }
         self.bytes.push(TAG_PUT);
         put_bytes(&mut self.bytes, key);
-        put_bytes(&mut self.bytes, value);
+        put_varint(&mut self.bytes, length as u64);
+        self.bytes.extend_from_slice(head);
+        self.bytes.extend_from_slice(rest);
         self.count += 1;
     }
 

@@ -144,6 +144,7 @@ impl Shard {
         }
         self.activations.reweigh(slot, added, removed);
         self.mark_dirty(slot);
+        self.scope(partition).open.dirty_bytes += added;
     }
 
     /// The batch is finished, by the same commit that holds its effects or says that it is given up.

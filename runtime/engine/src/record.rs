@@ -117,11 +117,11 @@ pub(crate) struct StoredState<'a> {
     pub(crate) value: &'a [u8],
 }
 
-pub(crate) fn put_state(out: &mut Vec<u8>, state: &StoredState<'_>) {
+/// What stands before a state's value, which is the rest of its row.
+pub(crate) fn put_state_head(out: &mut Vec<u8>, expires_at_ms: u64, typename: &str) {
     out.push(VERSION);
-    put_varint(out, state.expires_at_ms);
-    put_bytes(out, state.typename.as_bytes());
-    out.extend_from_slice(state.value);
+    put_varint(out, expires_at_ms);
+    put_bytes(out, typename.as_bytes());
 }
 
 pub(crate) fn get_state(bytes: &[u8]) -> Result<StoredState<'_>, DecodeError> {

@@ -114,7 +114,7 @@ impl Shard {
                     ));
                 }
                 cell.expires_at_ms = stored.expires_at_ms;
-                cell.value = CellValue::copy_of(stored.value);
+                cell.value = CellValue::part_of(bytes, stored.value);
                 weight += stored.value.len();
             }
             weight += size_of::<Cell>();

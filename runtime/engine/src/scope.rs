@@ -31,8 +31,9 @@ pub(crate) struct OpenCommit {
     pub(crate) parts: Vec<Partition>,
     /// Activations that were given messages.
     pub(crate) inputs: Vec<u32>,
-    /// Activations with changed state.
+    /// Activations with changed state; and the bytes of all values that they were given.
     pub(crate) dirty: Vec<u32>,
+    pub(crate) dirty_bytes: usize,
     /// Marks that rose: (receiver, sender).
     pub(crate) marks: Vec<(Partition, Partition)>,
     /// Channels that were given messages: (sender, receiver).

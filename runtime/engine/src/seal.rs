@@ -9,7 +9,7 @@ use crate::channel::{Frame, FrameBody};
 use crate::commit::{Commit, OpBuffer, PartMeta, Trim};
 use crate::keys;
 use crate::mailbox::Entry;
-use crate::record::{StoredState, put_state};
+use crate::record::put_state_head;
 use crate::scope::{Scoping, Sealed};
 use crate::shard::Shard;
 
@@ -117,10 +117,10 @@ impl Shard {
                     None => self.delete(partition),
                     Some(value) => {
                         self.value.clear();
-                        let expires_at_ms = cell.expires_at_ms;
-                        let typename = &spec.typename;
-                        put_state(&mut self.value, &StoredState { expires_at_ms, typename, value });
-                        self.put_scratch(partition);
+                        put_state_head(&mut self.value, cell.expires_at_ms, &spec.typename);
+                        self.touch(partition);
+                        // Straight from the cell: a long one is not copied twice.
+                        self.scopes[index].open.ops.put_joined(&self.key, &self.value, value);
                     }
                 }
             }

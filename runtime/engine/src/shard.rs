@@ -28,6 +28,9 @@ pub struct ShardConfig {
     pub limits: Limits,
 }
 
+/// Scratch space that is kept for the next value, in bytes.
+const SCRATCH_BYTES_MAX: usize = 64 << 10;
+
 /// Counters of a shard, growing from zero; gauges say so.
 #[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct Stats {
@@ -249,10 +252,11 @@ impl Shard {
         self.scopes.iter().any(|scope| scope.open.has_releases() || scope.is_awaited())
     }
 
-    /// Bytes of operations collected and not sealed.
+    /// Bytes collected and not sealed: operations, and values that states were given.
     #[must_use]
     pub fn open_bytes(&self) -> usize {
-        self.scopes.iter().map(|scope| scope.open.ops.as_bytes().len()).sum()
+        let opens = self.scopes.iter().map(|scope| &scope.open);
+        opens.map(|open| open.ops.as_bytes().len() + open.dirty_bytes).sum()
     }
 
     /// The actions since the last call, in order; swaps them with `empty`, which keeps its capacity.
@@ -365,7 +369,10 @@ impl Shard {
     pub(crate) fn put_scratch(&mut self, partition: Partition) {
         let value = std::mem::take(&mut self.value);
         self.put(partition, &value);
-        self.value = value;
+        // The memory of a long one is not kept.
+        if value.capacity() <= SCRATCH_BYTES_MAX {
+            self.value = value;
+        }
     }
 
     /// Puts a row of numbers: a mark or a head.

@@ -40,6 +40,7 @@ use crate::driver::functions::{FunctionTable, SharedTable};
 use crate::driver::inbox::{Acknowledge, Incoming, Local};
 use crate::driver::lane::LaneState;
 use crate::driver::process::{Process, QUEUE_SEPARATOR};
+use crate::driver::reads::Reads;
 use crate::driver::report::Report;
 use crate::metrics::ShardMetrics;
 use crate::stall::pulse::Pulse;
@@ -53,6 +54,9 @@ const RELEASE_AFTER: Duration = Duration::from_millis(2);
 
 /// Bytes from which it is sealed all the same.
 const SEAL_BYTES: usize = 1 << 20;
+
+/// How often instances are put to sleep while states wait for their memory, at least, in milliseconds.
+const SWEEP_POLL_MS: u64 = 20;
 
 /// How often a stopping shard looks whether it has settled, at least.
 const STOPPING_POLL: Duration = Duration::from_millis(20);
@@ -89,7 +93,7 @@ pub(crate) struct Driver {
     /// Replies for each lane, sent at the end of the turn.
     replies: Vec<Vec<(u64, TypedValue)>>,
     egress: Vec<dormouse_engine::EgressOut>,
-    gets: Vec<(dormouse_engine::GetFor, Vec<Vec<u8>>)>,
+    pub(crate) reads: Reads,
     actions: Vec<Action>,
     incoming: Vec<Incoming>,
     report: Report,
@@ -106,7 +110,9 @@ impl Driver {
         process: Arc<Process>,
         store: Box<dyn ShardStore>,
         limits: Limits,
+        reads_bytes_max: usize,
     ) -> Self {
+        let reads = Reads::new(reads_bytes_max, limits.memory_bytes_max);
         let metrics = process.metrics.shard(index);
         let table = FunctionTable::new(process.clone(), metrics.clone());
         let table = SharedTable(Rc::new(RefCell::new(table)));
@@ -136,7 +142,7 @@ impl Driver {
             frames: (0..process.shards()).map(|_| Vec::new()).collect(),
             replies: (0..process.shards()).map(|_| Vec::new()).collect(),
             egress: Vec::new(),
-            gets: Vec::new(),
+            reads,
             actions: Vec::new(),
             incoming: Vec::new(),
             report: Report::default(),
@@ -218,10 +224,13 @@ impl Driver {
             None => inbox.notified().await,
             Some(at_ms) => {
                 let now_ms = self.clock.now_ms();
+                // Those that wait for memory wait for the sweep.
+                let sweep_ms =
+                    if self.reads.has_waiting() { now_ms + SWEEP_POLL_MS } else { at_ms };
                 tokio::select! {
                     biased;
                     () = inbox.notified() => {}
-                    () = self.alarm.rings_by(at_ms, now_ms) => {}
+                    () = self.alarm.rings_by(at_ms.min(sweep_ms), now_ms) => {}
                 }
             }
         }
@@ -326,6 +335,9 @@ impl Driver {
 
     fn take_local(&mut self) -> Result<(), String> {
         for _ in 0..LOCAL_PER_TURN {
+            if self.shard.open_bytes() >= SEAL_BYTES {
+                break;
+            }
             let Some(local) = self.lane.queue.borrow_mut().pop_front() else { break };
             match local {
                 Local::Submit { message, acknowledge } => self.submit(message, acknowledge),
@@ -334,9 +346,9 @@ impl Driver {
                     self.metrics.work.invocation_nanos.record(nanos);
                     self.done(id, result);
                 }
-                Local::Got { purposes, values } => {
+                Local::Got { batch, values } => {
                     self.pulse.store.reads.end(1);
-                    self.got(purposes, values)?;
+                    self.got(batch, values)?;
                 }
                 Local::Scanned { purpose, result } => {
                     self.pulse.store.reads.end(1);
@@ -366,7 +378,8 @@ impl Driver {
 
     /// Starts what is planned, as far as the turn has room, and does what follows from it.
     fn invoke_planned(&mut self, budget: &mut Budget) -> Result<(), String> {
-        while budget.spend() {
+        // What was written so far is sealed before there is more of it.
+        while self.shard.open_bytes() < SEAL_BYTES && budget.spend() {
             let Some((id, invocation)) = self.agenda.next() else { break };
             self.invoke(id, *invocation);
             self.act()?;
@@ -377,14 +390,17 @@ impl Driver {
 
     /// Does what the engine asks until it asks for nothing more. Invocations are only planned.
     fn act(&mut self) -> Result<(), String> {
-        while self.shard.has_actions() {
+        loop {
+            self.start_gets()?;
+            if !self.shard.has_actions() {
+                break;
+            }
             let mut actions = std::mem::take(&mut self.actions);
             self.shard.take_actions(&mut actions);
             for action in actions.drain(..) {
                 self.do_action(action)?;
             }
             self.actions = actions;
-            self.start_gets()?;
         }
         self.agenda.plan();
         Ok(())
@@ -395,7 +411,7 @@ impl Driver {
             Action::Invoke { id, invocation } => self.agenda.add(id.slot, (id, invocation)),
             Action::Rows { id, page } => self.calls.add(id, page),
             Action::Append { scope, commit } => self.append(scope, &commit)?,
-            Action::Get { purpose, keys } => self.gets.push((purpose, keys)),
+            Action::Get { purpose, keys } => self.reads.add(purpose, keys),
             Action::Scan { purpose, range } => self.start_scan(purpose, range)?,
             Action::Frame(frame) => {
                 let shard = self.process.shard_of(frame.to);

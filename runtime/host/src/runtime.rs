@@ -24,16 +24,11 @@ use crate::driver::process::{Process, QUEUE_SEPARATOR};
 use crate::driver::room::Room;
 use crate::metrics::Metrics;
 use crate::plan::Plan;
+use crate::settings::memory::Shares;
 use crate::settings::{PARTITIONS_DEFAULT, Settings};
 use crate::stall::watchdog::Watchdog;
 
-/// Part of the memory bound that awake instances may use.
-const AWAKE_SHARE: u64 = 4;
-
-/// Part that delayed messages which are due next may use, over all partitions.
-const TIMERS_SHARE: u64 = 16;
-
-/// What a partition has of it at least, in bytes.
+/// What a partition has at least of the memory for delayed messages, in bytes.
 const TIMERS_BYTES_MIN: u64 = 16 << 10;
 
 /// What calls of functions under way get of the time to stop. Those that are retried because their
@@ -90,6 +85,7 @@ struct ShardStart {
     process: Arc<Process>,
     store: Arc<dyn Store>,
     limits: Limits,
+    reads_bytes_max: usize,
     ingresses: Vec<Arc<dyn Ingress>>,
     egresses: Vec<Arc<dyn Egress>>,
     opened: oneshot::Sender<ShardOpened>,
@@ -148,6 +144,7 @@ pub async fn start(
             process: process.clone(),
             store: store.clone(),
             limits: limits(settings, shards, partitions),
+            reads_bytes_max: Shares::of(settings.runtime.memory_bytes).reads as usize / shards,
             ingresses: plan.ingresses.iter().map(|i| i.ingress.clone()).collect(),
             egresses: plan.egresses.iter().map(|e| e.egress.clone()).collect(),
             opened,
@@ -227,7 +224,8 @@ fn refuse_orphans(
 }
 
 fn limits(settings: &Settings, shards: usize, partitions: u16) -> Limits {
-    let timers_bytes = settings.runtime.memory_bytes / TIMERS_SHARE / u64::from(partitions);
+    let shares = Shares::of(settings.runtime.memory_bytes);
+    let timers_bytes = shares.timers / u64::from(partitions);
     let chosen = &settings.limits;
     let defaults = Limits::default();
     let millis = |duration: Duration| duration.as_millis() as u64;
@@ -237,7 +235,7 @@ fn limits(settings: &Settings, shards: usize, partitions: u16) -> Limits {
         batch_len_max: chosen.batch_messages,
         batch_bytes_max: chosen.batch_bytes as usize,
         in_flight_max: chosen.in_flight,
-        memory_bytes_max: (settings.runtime.memory_bytes / AWAKE_SHARE) as usize / shards,
+        memory_bytes_max: shares.awake as usize / shards,
         // The other half of what closes the gate is for addresses that are not stuck.
         mailboxes_bytes_max: (chosen.backlog_bytes / 2) as usize / shards,
         idle_ms: millis(settings.runtime.idle_sleep),
@@ -280,15 +278,15 @@ fn run_thread(start: ShardStart) {
 }
 
 async fn run_shard(start: ShardStart) {
-    let ShardStart { index, process, store, limits, ingresses, egresses, opened, go, serving } =
-        start;
+    let ShardStart { index, process, store, limits, reads_bytes_max, .. } = start;
+    let ShardStart { ingresses, egresses, opened, go, serving, .. } = start;
     let inbox = process.inboxes[index].clone();
     let waker = Arc::new(move || inbox.wake());
     let handle = match store.open_shard(index, &process.partitions_of(index), waker) {
         Ok(handle) => handle,
         Err(error) => return drop(opened.send(Err(error))),
     };
-    let mut driver = Driver::new(index, process, handle, limits);
+    let mut driver = Driver::new(index, process, handle, limits, reads_bytes_max);
     let result = driver.open().await;
     let is_open = result.is_ok();
     drop(opened.send(result));

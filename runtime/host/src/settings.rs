@@ -3,10 +3,13 @@
 //! the table of names is [`keys::KEYS`].
 
 pub mod keys;
+pub mod memory;
 
 use std::net::SocketAddr;
 use std::path::PathBuf;
 use std::time::Duration;
+
+use crate::settings::memory::Shares;
 
 /// Settings of one process. Small structs, one per concern: pass on only the one that is needed.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -123,6 +126,9 @@ pub struct Limits {
 
 const MIB: u64 = 1024 * 1024;
 
+const MEMORY_DEFAULT: u64 = 512 * MIB;
+const SHARES_DEFAULT: Shares = Shares::of(MEMORY_DEFAULT);
+
 impl Default for StoreSettings {
     fn default() -> Self {
         Self {
@@ -131,8 +137,8 @@ impl Default for StoreSettings {
             allow_orphans: false,
             segment_bytes: 16 * MIB,
             log_bytes_max: 128 * MIB,
-            dirty_bytes_max: 64 * MIB,
-            cache_bytes: 32 * MIB,
+            dirty_bytes_max: SHARES_DEFAULT.dirty,
+            cache_bytes: SHARES_DEFAULT.cache,
             scrub_interval: Some(Duration::from_secs(24 * 3_600)),
         }
     }
@@ -143,7 +149,7 @@ impl Default for RuntimeSettings {
         Self {
             shards: None,
             partitions: None,
-            memory_bytes: 512 * MIB,
+            memory_bytes: MEMORY_DEFAULT,
             idle_sleep: Duration::from_secs(60),
             stall_after: Some(Duration::from_secs(10)),
             stop_timeout: Duration::from_secs(30),
@@ -182,8 +188,8 @@ impl Default for Limits {
             in_flight: 16_384,
             channel_window_bytes: 256 * 1024,
             egress_window: 256,
-            backlog_bytes: 64 * MIB,
-            bodies_bytes: 64 * MIB,
+            backlog_bytes: SHARES_DEFAULT.backlog,
+            bodies_bytes: SHARES_DEFAULT.bodies,
             retry_delay_min: Duration::from_secs(1),
             retry_delay_max: Duration::from_secs(300),
             dead_letter_messages: 10_000,

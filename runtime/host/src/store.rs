@@ -10,6 +10,7 @@ use dormouse_store::{
 
 pub use dormouse_store::{ScrubReport, scrub};
 
+use crate::settings::memory::Shares;
 use crate::settings::{PARTITIONS_DEFAULT, Settings, StoreKind};
 
 /// A recovery that takes longer says how far it is, so often.
@@ -44,7 +45,10 @@ pub fn open(settings: &Settings, scrub: Arc<ScrubStatus>) -> Result<OpenStore, S
             options.log_bytes_max = settings.store.log_bytes_max;
             options.segment_bytes = settings.store.segment_bytes;
             options.dirty_bytes_max = settings.store.dirty_bytes_max;
+            let shares = Shares::of(settings.runtime.memory_bytes);
             options.base_cache_bytes = settings.store.cache_bytes;
+            options.compaction_bytes = shares.compaction;
+            options.unsynced_bytes_max = shares.unsynced;
             options.scrub_interval = settings.store.scrub_interval;
             options.scrub_status = scrub;
             options.progress = Some(Arc::new(move |progress| {

@@ -203,8 +203,8 @@ impl ShardStore for HungShard {
         Ok(self.durable.get())
     }
 
-    fn get(&mut self, keys: Vec<Vec<u8>>) -> ReadFuture<Vec<Option<Bytes>>> {
-        self.inner.get(keys)
+    fn get(&mut self, keys: Vec<Vec<u8>>, bytes_max: usize) -> ReadFuture<Vec<Option<Bytes>>> {
+        self.inner.get(keys, bytes_max)
     }
 
     fn scan(

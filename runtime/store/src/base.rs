@@ -10,39 +10,51 @@ pub(crate) mod files;
 
 use std::collections::BTreeMap;
 use std::fmt;
+use std::ops::RangeInclusive;
 use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
+use lsm_tree::compaction::Leveled;
 use lsm_tree::config::PinningPolicy;
-use lsm_tree::{AbstractTree, AnyTree, Cache, Config, Guard, SequenceNumberCounter, Table};
+use lsm_tree::{
+    AbstractTree, AnyTree, Cache, Config, Guard, SequenceNumberCounter, Table, UserValue,
+};
 
 use crate::StoreError;
 use crate::base::files::{RESTORE, TableFile};
 use crate::pace::{Pace, PacedCompaction, Steps};
 use crate::signals::lock;
 
+/// Size of a table, at most. The second level holds as many as are merged into it: small ones keep what a
+/// merge has to write again small, too.
+const TABLE_BYTES_MAX: u64 = 16 << 20;
+/// Memory for compaction unless somebody says otherwise.
+const COMPACTION_BYTES: u64 = 32 << 20;
 /// Where the tree has its tables.
 const TABLES_FOLDER: &str = "tables";
+/// A value of this length has a block of its own.
+const LONG_BYTES: usize = 64 << 10;
 /// Longest key that the tree can hold.
 pub(crate) const KEY_BYTES_MAX: usize = 65_535;
 /// Rows of the store's own: below all spaces of the engine, and in no answer.
 pub(crate) const OWN_SPACE: u8 = 1;
 /// Runs of the tree's first level from which on a checkpoint waits for compaction: each costs every
-/// read a look.
-pub(crate) const FRESH_RUNS_MAX: usize = 24;
-/// Runs of the tree's first level that are merged into the next one at once. Small checkpoints spread
-/// over the whole tree: the more of them are merged together, the fewer times each old row is written
-/// again, and with filters in memory a run more costs a read little.
-const FRESH_RUNS_MERGED: u8 = 12;
-/// Size of a table. The second level holds as many as [`FRESH_RUNS_MERGED`]: small ones keep what a
-/// merge has to write again small, too.
-const TABLE_BYTES: u64 = 16 << 20;
+/// read a look, and compaction the memory of its longest row.
+const FRESH_RUNS: RangeInclusive<u64> = 4..=24;
+/// Memory for compaction that there is for each of them, at least, and for the table that is written.
+const FRESH_RUN_BYTES: u64 = 1 << 20;
+const WRITTEN_BYTES: u64 = 4 << 20;
+/// One in so many of them is merged into the next level at once. Small checkpoints spread over the whole tree:
+/// the more of them are merged together, the fewer times each old row is written again, and with filters
+/// in memory a run more costs a read little.
+const FRESH_RUNS_MERGED: usize = 2;
 
 pub(crate) struct Base {
     tree: AnyTree,
+    compaction_bytes: u64,
     path: PathBuf,
     seqno: SequenceNumberCounter,
     visible: SequenceNumberCounter,
@@ -110,6 +122,7 @@ impl Base {
         let has_rows = AtomicBool::new(tree.table_count() > 0);
         Ok(Self {
             tree,
+            compaction_bytes: COMPACTION_BYTES,
             path: path.to_path_buf(),
             seqno,
             visible,
@@ -117,6 +130,12 @@ impl Base {
             pace,
             reads: Mutex::default(),
         })
+    }
+
+    /// Gives compaction so much memory: the index of a table that is being written holds on to every block
+    /// that its rows were read from, and each run that is merged to the block that it is at.
+    pub(crate) fn with_compaction_of(self, bytes: u64) -> Self {
+        Self { compaction_bytes: bytes, ..self }
     }
 
     /// What checkpoints and compaction look at for their pace.
@@ -171,14 +190,20 @@ impl Base {
             let oldest = reads.first_key_value().map(|(seqno, _)| *seqno);
             oldest.unwrap_or_else(|| self.visible.get())
         };
-        let strategy = lsm_tree::compaction::Leveled::default()
-            .with_l0_threshold(FRESH_RUNS_MERGED)
-            .with_table_target_size(TABLE_BYTES);
+        let strategy = Leveled::default()
+            .with_l0_threshold((self.fresh_runs_max() / FRESH_RUNS_MERGED) as u8)
+            .with_table_target_size(self.compaction_bytes.min(TABLE_BYTES_MAX));
         self.tree.compact(Arc::new(strategy), watermark).map_err(|error| {
             damage::first_of(&self.tables(|_| true), "found during compaction")
                 .unwrap_or_else(|| tree_error(&self.path, "during compaction", error))
         })?;
         Ok(self.tree.current_version().id() != before)
+    }
+
+    /// Runs of the first level from which on a checkpoint waits.
+    pub(crate) fn fresh_runs_max(&self) -> usize {
+        let runs = self.compaction_bytes.saturating_sub(WRITTEN_BYTES) / FRESH_RUN_BYTES;
+        runs.clamp(*FRESH_RUNS.start(), *FRESH_RUNS.end()) as usize
     }
 
     /// Runs of the first level: checkpoints that are not compacted yet.
@@ -240,8 +265,7 @@ impl Snapshot {
             .tree
             .get(key, self.seqno)
             .map_err(|error| self.base.read_error(key, key, error))?;
-        // A copy: the tree's value would keep its whole block in memory.
-        Ok(value.map(|value| Bytes::copy_from_slice(&value)))
+        Ok(value.map(kept))
     }
 
     /// Rows with `from <= key < to`, in order.
@@ -255,10 +279,16 @@ impl Snapshot {
             (self.seqno > 0 && from < to).then(|| self.base.tree.range(from..to, self.seqno, None));
         rows.into_iter().flatten().map(move |row| {
             row.into_inner()
-                .map(|(key, value)| (Bytes::copy_from_slice(&key), Bytes::copy_from_slice(&value)))
+                .map(|(key, value)| (Bytes::copy_from_slice(&key), kept(value)))
                 .map_err(|error| self.base.read_error(&first, &last, error))
         })
     }
+}
+
+/// A value that lives on by itself. A short one is copied: as the tree has it, it would keep its whole block
+/// in memory. A long one is nearly all of its block.
+fn kept(value: UserValue) -> Bytes {
+    if value.len() < LONG_BYTES { Bytes::copy_from_slice(&value) } else { Bytes::from_owner(value) }
 }
 
 fn tree_error(path: &Path, context: &str, error: lsm_tree::Error) -> StoreError {

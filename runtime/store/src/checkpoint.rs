@@ -13,7 +13,7 @@ use dormouse_engine::codec::{DecodeError, Reader, put_varint};
 use rustc_hash::FxHashMap;
 
 use crate::StoreError;
-use crate::base::{Base, FRESH_RUNS_MAX, OWN_SPACE, Snapshot};
+use crate::base::{Base, OWN_SPACE, Snapshot};
 use crate::embedded::Disk;
 use crate::memory::Shards;
 use crate::outboxes::{Dead, Span, Spans, changed, dead, dead_keys, encode_span, span_key};
@@ -341,7 +341,7 @@ impl Compactor {
     /// Waits while compaction is too far behind for one more checkpoint.
     fn wait_for_room(&self) -> Result<(), StoreError> {
         let mut state = lock(&self.state);
-        while self.base.fresh_runs() > FRESH_RUNS_MAX && !state.stop {
+        while self.base.fresh_runs() > self.base.fresh_runs_max() && !state.stop {
             self.signals.check()?;
             // Compaction tells after each step; the time limit only covers a step that finds nothing.
             state = self

@@ -29,6 +29,7 @@ macro_rules! conformance_tests {
     ($make:expr) => {
         $crate::conformance_tests!($make;
             reads_see_appends_at_once,
+            gets_answer_no_more_than_fits,
             scans_are_in_order_and_bounded,
             opening_a_partition_gives_its_meta,
             an_empty_commit_waits_for_all_before_it,
@@ -131,7 +132,7 @@ fn append(shard: &mut dyn ShardStore, commit: &Commit) -> Lsn {
 }
 
 fn get(shard: &mut dyn ShardStore, keys: &[Vec<u8>]) -> Vec<Option<String>> {
-    let values = wait(shard.get(keys.to_vec())).expect("the read works");
+    let values = wait(shard.get(keys.to_vec(), usize::MAX)).expect("the read works");
     let text = |value: &Bytes| String::from_utf8_lossy(value).into_owned();
     values.iter().map(|value| value.as_ref().map(text)).collect()
 }
@@ -178,6 +179,31 @@ pub fn reads_see_appends_at_once(make: Make<'_>) {
     append(&mut *shard, &deletes(&asked[2..]));
     let expected = [Some("longer than it was".into()), None, None];
     assert_eq!(get(&mut *shard, &asked), expected);
+    store.close().expect("the store closes");
+}
+
+pub fn gets_answer_no_more_than_fits(make: Make<'_>) {
+    let store = make();
+    let mut shard = open_shard(&*store, 0, &[0]);
+    let long = "x".repeat(40_000);
+    let keys: Vec<_> = ["a", "b", "c", "none"].map(|id| state_key(0, id)).into();
+    // Some of them in the base by the time of the reads, where there is one.
+    for key in &keys[..3] {
+        append(&mut *shard, &puts(&[(key.clone(), &long)]));
+    }
+    for _ in 0..20 {
+        let lengths = |bytes_max| {
+            let values = wait(shard.get(keys.clone(), bytes_max)).expect("the read works");
+            values.iter().map(|value| value.as_ref().map(Bytes::len)).collect::<Vec<_>>()
+        };
+        let mut lengths = lengths;
+        let found = Some(long.len());
+        assert_eq!(lengths(0), [found], "at least one");
+        assert_eq!(lengths(40_000), [found]);
+        assert_eq!(lengths(40_001), [found, found]);
+        assert_eq!(lengths(200_000), [found, found, found, None]);
+        std::thread::sleep(Duration::from_millis(2));
+    }
     store.close().expect("the store closes");
 }
 

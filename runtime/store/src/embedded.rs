@@ -18,15 +18,15 @@ use dormouse_protocol::Partition;
 use rustc_hash::FxHashMap;
 use uuid::Uuid;
 
-use crate::base::{Base, FRESH_RUNS_MAX};
+use crate::base::Base;
 use crate::checkpoint::{Checkpointer, Compactor, Trigger};
 use crate::embedded::directory::Directory;
 use crate::embedded::recovery::{Recovered, recover};
+use crate::log::Log;
 use crate::log::recover::{RecoveryProgress, TailCut};
 use crate::log::segment::Faults;
 use crate::log::segments::Segments;
 use crate::log::writer::{GATHER_MAX, Writer};
-use crate::log::{Log, UNSYNCED_BYTES_MAX};
 use crate::memory::Shards;
 use crate::merge::Ranges;
 use crate::outboxes::{self, Spans};
@@ -61,6 +61,10 @@ pub struct EmbeddedOptions {
     pub dirty_bytes_max: u64,
     /// Memory for blocks of the base, beside its filters and indexes, which always stay.
     pub base_cache_bytes: u64,
+    /// Memory for compaction, in bytes: with little, it writes smaller tables and merges fewer at a time.
+    pub compaction_bytes: u64,
+    /// Bytes of log in memory that are not on the disk; from here on the store is saturated.
+    pub unsynced_bytes_max: u64,
     /// Threads that read the base.
     pub reader_threads: usize,
     /// A checkpoint begins when nothing was appended for so long.
@@ -77,7 +81,8 @@ pub struct EmbeddedOptions {
 }
 
 impl EmbeddedOptions {
-    /// The defaults: 128 MB of log, 64 MB dirty, 64 MB of cache, 2 reader threads, a scrub per day.
+    /// The defaults: 128 MB of log, of which 32 MB wait for the disk, 64 MB dirty, 64 MB of cache,
+    /// 32 MB for compaction, 2 reader threads, a scrub per day.
     #[must_use]
     pub fn new(directory: impl Into<PathBuf>, partitions: u16) -> Self {
         Self {
@@ -87,6 +92,8 @@ impl EmbeddedOptions {
             segment_bytes: 16 << 20,
             dirty_bytes_max: 64 << 20,
             base_cache_bytes: 64 << 20,
+            compaction_bytes: 32 << 20,
+            unsynced_bytes_max: 32 << 20,
             reader_threads: 2,
             checkpoint_after_idle: Duration::from_secs(5),
             scrub_interval: Some(Duration::from_secs(24 * 3_600)),
@@ -141,6 +148,7 @@ pub(crate) struct Disk {
     pub(crate) covered_bytes: AtomicU64,
     pub(crate) dirty_bytes_max: u64,
     pub(crate) log_bytes_max: u64,
+    pub(crate) unsynced_bytes_max: u64,
 }
 
 impl Disk {
@@ -171,7 +179,7 @@ impl Disk {
     pub(crate) fn is_saturated(&self) -> bool {
         self.dirty_bytes.load(Ordering::Relaxed) >= 2 * self.dirty_bytes_max
             || self.uncovered_bytes() >= 2 * self.log_bytes_max
-            || self.log.unsynced_bytes() >= UNSYNCED_BYTES_MAX
+            || self.log.unsynced_bytes() >= self.unsynced_bytes_max
     }
 
     /// How much of what the store may hold is in use, by the bound that is nearest: saturated at 1. A
@@ -183,8 +191,8 @@ impl Disk {
         let shares = [
             (self.dirty_bytes.load(Ordering::Relaxed), self.dirty_bytes_max.saturating_mul(2)),
             (self.uncovered_bytes(), self.log_bytes_max.saturating_mul(2)),
-            (self.log.unsynced_bytes(), UNSYNCED_BYTES_MAX),
-            (self.base.fresh_runs() as u64, FRESH_RUNS_MAX as u64),
+            (self.log.unsynced_bytes(), self.unsynced_bytes_max),
+            (self.base.fresh_runs() as u64, self.base.fresh_runs_max() as u64),
         ];
         shares.into_iter().map(|(used, max)| used as f64 / max.max(1) as f64).fold(0.0, f64::max)
     }
@@ -224,8 +232,8 @@ impl EmbeddedStore {
     pub fn open(options: EmbeddedOptions) -> Result<(Arc<Self>, RecoveryReport), StoreError> {
         let began = Instant::now();
         let directory = Directory::open(&options.directory, options.partitions)?;
-        let base =
-            Arc::new(Base::open(&directory.base, options.base_cache_bytes, directory.is_new)?);
+        let base = Base::open(&directory.base, options.base_cache_bytes, directory.is_new)?;
+        let base = Arc::new(base.with_compaction_of(options.compaction_bytes));
         let recovered =
             recover(&directory.log, &base, options.dirty_bytes_max, options.progress.as_ref())?;
         if recovered.replayed.last_lsn > 0 {
@@ -289,6 +297,7 @@ impl EmbeddedStore {
             signals: Arc::clone(&signals),
             gather_max: options.gather_max,
             segment: segments.first(FIRST_SEGMENT_BYTES.min(segment_bytes))?,
+            kept_bytes: options.unsynced_bytes_max as usize / 4,
         };
         directory.finish()?;
         let disk = Arc::new(Disk {
@@ -303,6 +312,7 @@ impl EmbeddedStore {
             covered_bytes: AtomicU64::new(0),
             dirty_bytes_max: options.dirty_bytes_max,
             log_bytes_max: options.log_bytes_max,
+            unsynced_bytes_max: options.unsynced_bytes_max,
         });
         disk.base.pace().follow(&disk);
         let shards = Arc::new(Shards::default());

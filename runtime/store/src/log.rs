@@ -19,8 +19,8 @@ use crate::StoreError;
 use crate::log::record::{ALIGNMENT, BODY_BYTES_MAX, Header, Kind};
 use crate::signals::{Signals, lock};
 
-/// Bytes that wait for the disk before shards are asked to stop starting work.
-pub(crate) const UNSYNCED_BYTES_MAX: u64 = 64 << 20;
+/// From this length on a record makes no more room in the buffer than it needs.
+const LONG_BYTES: usize = 1 << 20;
 
 #[derive(Debug)]
 pub(crate) struct Log {
@@ -45,6 +45,8 @@ struct Shared {
     busy: u64,
     /// The sync thread waits for them.
     gathers: bool,
+    /// Bytes that are being written.
+    writing: usize,
     last_lsn: u64,
     /// Position of the last commit; marks come after it.
     last_commit: u64,
@@ -66,6 +68,7 @@ impl Log {
                 buffer: Vec::new(),
                 busy: 0,
                 gathers: false,
+                writing: 0,
                 last_lsn,
                 last_commit: last_lsn,
                 closes: false,
@@ -107,6 +110,9 @@ impl Log {
         shared.last_commit = shared.last_lsn;
         header.lsn = shared.last_lsn;
         let was_empty = shared.buffer.is_empty();
+        if body_bytes >= LONG_BYTES {
+            shared.buffer.reserve_exact(header.record_bytes() + ALIGNMENT);
+        }
         shared.buffer.extend_from_slice(&header.unsealed());
         shared.buffer.extend_from_slice(metas);
         shared.buffer.extend_from_slice(ops);
@@ -158,9 +164,10 @@ impl Log {
         self.appended_bytes.load(Ordering::Relaxed)
     }
 
-    /// Bytes that wait for the disk, without those that are being written.
+    /// Bytes that wait for the disk, and those that are being written.
     pub(crate) fn unsynced_bytes(&self) -> u64 {
-        lock(&self.shared).buffer.len() as u64
+        let shared = lock(&self.shared);
+        (shared.buffer.len() + shared.writing) as u64
     }
 
     /// Waits until everything up to `lsn` is durable.

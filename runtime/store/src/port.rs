@@ -58,9 +58,10 @@ pub trait ShardStore: Debug {
     /// Everything up to here survives a crash. An error once the store is poisoned.
     fn durable(&self) -> Result<Lsn, StoreError>;
 
-    /// The values of many keys, in the order asked. All as of this call, whatever is appended before
-    /// the answer is there.
-    fn get(&mut self, keys: Vec<Vec<u8>>) -> ReadFuture<Vec<Option<Bytes>>>;
+    /// The values of many keys, in the order asked, until they have about `bytes_max` bytes together (at
+    /// least that of the first key); the others have to be asked for again. All as of this call, whatever
+    /// is appended before the answer is there.
+    fn get(&mut self, keys: Vec<Vec<u8>>, bytes_max: usize) -> ReadFuture<Vec<Option<Bytes>>>;
 
     /// Rows with `from <= key < to`, in order, until `rows_max` rows or about `bytes_max` bytes (at
     /// least one row when there is one). The flag tells whether there may be more.

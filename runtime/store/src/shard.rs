@@ -72,6 +72,9 @@ impl ShardStore for Shard {
             return self.last_commit();
         }
         check(commit)?;
+        if let Backing::Disk(disk) = &self.backing {
+            disk.signals.check()?;
+        }
         let mut state = lock(&self.state);
         if !state.admit(commit)? {
             drop(state);
@@ -114,19 +117,25 @@ impl ShardStore for Shard {
         }
     }
 
-    fn get(&mut self, keys: Vec<Vec<u8>>) -> ReadFuture<Vec<Option<Bytes>>> {
+    fn get(&mut self, keys: Vec<Vec<u8>>, bytes_max: usize) -> ReadFuture<Vec<Option<Bytes>>> {
         let mut values = Vec::with_capacity(keys.len());
         let mut unknown = Vec::new();
+        let mut left = bytes_max.max(1);
         let state = lock(&self.state);
         for (at, key) in keys.into_iter().enumerate() {
-            values.push(match state.get(&key) {
-                Found::Value(value) => Some(value),
-                Found::Deleted => None,
-                Found::Unknown => {
-                    unknown.push((at, key));
-                    None
-                }
-            });
+            let (value, is_unknown) = match state.get(&key) {
+                Found::Value(value) => (Some(value), false),
+                Found::Deleted => (None, false),
+                Found::Unknown => (None, true),
+            };
+            left = left.saturating_sub(value.as_ref().map_or(0, Bytes::len));
+            values.push(value);
+            if is_unknown {
+                unknown.push((at, key));
+            }
+            if left == 0 {
+                break;
+            }
         }
         let (Backing::Disk(disk), false) = (&self.backing, unknown.is_empty()) else {
             return Box::pin(ready(Ok(values)));
@@ -138,8 +147,15 @@ impl ShardStore for Shard {
         let snapshot = disk.base.snapshot();
         drop(state);
         disk.readers.read(move || {
+            let mut left = bytes_max.max(1);
             for (at, key) in &unknown {
-                values[*at] = snapshot.get(key)?;
+                let value = snapshot.get(key)?;
+                left = left.saturating_sub(value.as_ref().map_or(0, Bytes::len));
+                values[*at] = value;
+                if left == 0 {
+                    values.truncate(at + 1);
+                    break;
+                }
             }
             Ok(values)
         })

@@ -95,7 +95,7 @@ fn values_that_do_not_fit_are_named_all_at_once() {
             error: --set limits.batch: expected KEY=VALUE
             error: --set: unknown key `limits.bach`; did you mean `limits.batch`?
             error: --set: unknown key `nothing.of.the.kind`; all keys are in docs/configuration.md
-            error: --memory: expected a size of at least 64MB, found `lots`
+            error: --memory: expected a size of at least 96MB, found `lots`
             error: --store: expected `embedded` or `memory`, found `disk`
             error: --shards: expected a whole number from 1 to 256, or `auto`, found `0`
             error: --partitions: expected a whole number from 1 to 1024, or `auto`, found `2000`
@@ -175,7 +175,7 @@ fn a_flag_wins_over_set_and_set_over_the_file() {
     let arguments =
         ["run", "--config", "conf.yaml", "--set", "memory=d", "--set", "store=e", "--memory", "f"];
     expect![[r#"
-        error: --memory: expected a size of at least 64MB, found `f`
+        error: --memory: expected a size of at least 96MB, found `f`
         error: --set store: expected `embedded` or `memory`, found `e`
         error: conf.yaml:3:13: `log.format`: expected `text` or `json`, found `c`
         exit 2

@@ -10,9 +10,9 @@ use dormouse_engine::{Event, InvocationId};
 use dormouse_protocol::{EntryPage, EntryReader, Invocation};
 use rustc_hash::FxHashMap;
 
-use crate::driver::Driver;
 use crate::driver::budget::Budget;
 use crate::driver::functions::{self, Call};
+use crate::driver::{Driver, SEAL_BYTES};
 
 /// The calls that have read something and not ended. Bounded by the invocations in flight, each with
 /// one read at a time.
@@ -61,7 +61,7 @@ impl Driver {
             return Ok(());
         }
         let mut budget = Budget::of_turn();
-        while budget.spend() {
+        while self.shard.open_bytes() < SEAL_BYTES && budget.spend() {
             let Some((id, page)) = self.calls.answers.pop_front() else { break };
             if let Some(call) = self.calls.suspended.remove(&id) {
                 if let Some(reader) = &call.reader {

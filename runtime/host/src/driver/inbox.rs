@@ -7,13 +7,14 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 use std::time::Instant;
 
-use dormouse_engine::{Completed, Frame, GetFor, InvocationId, ScanFor};
+use dormouse_engine::{Completed, Frame, InvocationId, ScanFor};
 use dormouse_protocol::{EntryRead, FunctionType, InvokeError, Message, Partition, TypedValue};
 use dormouse_sdk::ingress::SubmitError;
 use dormouse_store::{Rows, StoreError};
 use tokio::sync::{Notify, oneshot};
 
 use crate::driver::dead::Question;
+use crate::driver::reads::Batch;
 
 /// Tells the submitter that its message is durable.
 pub(crate) type Acknowledge = oneshot::Sender<Result<(), SubmitError>>;
@@ -64,7 +65,7 @@ pub(crate) enum Local {
         read: EntryRead,
     },
     Got {
-        purposes: Vec<(GetFor, usize)>,
+        batch: Batch,
         values: Result<Vec<Option<bytes::Bytes>>, StoreError>,
     },
     Scanned {

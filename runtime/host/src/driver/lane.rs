@@ -183,6 +183,10 @@ impl LaneBackend for ShardLane {
         serves
     }
 
+    fn longest(&self) -> usize {
+        self.0.process.room.longest()
+    }
+
     fn admit(&self, bytes: usize) -> LocalFuture<Result<Admission, SubmitError>> {
         let process = self.0.process.clone();
         Box::pin(async move { wait_for_room(&process, bytes).await.map(admission) })

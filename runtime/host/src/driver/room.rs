@@ -37,8 +37,12 @@ impl Room {
         Self { short: Part::new(short), long: Part::new(units - short) }
     }
 
-    /// Waits until so many bytes are free. One that is larger than the whole is taken alone: it waits
-    /// until nothing else of its part is held, or it could never be.
+    /// Bytes of the longest message that fits.
+    pub(crate) fn longest(&self) -> usize {
+        (self.long.units * UNIT).max(SHORT_BYTES_MAX)
+    }
+
+    /// Waits until so many bytes are free; for more than [`Room::longest`], until all of them are.
     pub(crate) async fn take(&self, bytes: usize) -> OwnedSemaphorePermit {
         let (part, units) = self.part(bytes);
         let permit = Arc::clone(&part.free).acquire_many_owned(units).await;
@@ -82,12 +86,13 @@ mod tests {
     }
 
     #[test]
-    fn what_is_larger_than_the_share_is_taken_alone() {
+    fn the_longest_is_taken_alone() {
         let room = Room::new(8 << 20);
+        assert_eq!((room.longest(), Room::new(1).longest()), (6 * MIB, SHORT_BYTES_MAX));
         let small = room.try_take(MIB);
-        assert!(room.try_take(32 * MIB).is_none());
+        assert!(room.try_take(room.longest()).is_none());
         drop(small);
-        let alone = room.try_take(32 * MIB);
+        let alone = room.try_take(room.longest());
         assert!(alone.is_some() && room.try_take(MIB).is_none());
         // Short ones go on.
         assert!(room.try_take(100).is_some());

@@ -8,6 +8,7 @@ use dormouse_protocol::partition::PARTITIONS_MAX;
 use dormouse_sdk::manifest::nearest;
 use dormouse_sdk::manifest::values::{parse_duration, parse_size};
 
+use crate::settings::memory::{MEMORY_MIN, Shares};
 use crate::settings::{LogFormat, Settings, StoreKind};
 
 /// One setting.
@@ -139,14 +140,14 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "embedded.dirty",
         form: "size",
-        default: "(an eighth of `memory`)",
+        default: "(three thirty-seconds of `memory` without 32MB)",
         summary: "Changes held in memory that are not in the base yet; twice as much makes new work wait.",
         set: |s, v| size(v, MIB).map(|bytes| s.store.dirty_bytes_max = bytes),
     },
     Key {
         name: "embedded.cache",
         form: "size",
-        default: "(a sixteenth of `memory`)",
+        default: "(a sixteenth of `memory` without 32MB)",
         summary: "Blocks of the base kept in memory.",
         set: |s, v| size(v, MIB).map(|bytes| s.store.cache_bytes = bytes),
     },
@@ -160,7 +161,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "limits.backlog",
         form: "size",
-        default: "(an eighth of `memory`)",
+        default: "(an eighth of `memory` without 32MB)",
         summary: "Messages accepted and not finished that are held in memory; beyond it, or 64 times \
                   as much in the store, ingresses wait.",
         set: |s, v| size(v, MIB).map(|bytes| s.limits.backlog_bytes = bytes),
@@ -168,10 +169,9 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "limits.bodies",
         form: "size",
-        default: "(an eighth of `memory`)",
+        default: "(three thirty-seconds of `memory` without 32MB)",
         summary: "Bodies of requests that are being received or not durable yet; more wait. A quarter of \
-                  it is for bodies up to 64KB; a body larger than the rest is received while no other \
-                  long one is.",
+                  it is for bodies up to 64KB; a body larger than the rest is refused.",
         set: |s, v| size(v, MIB).map(|bytes| s.limits.bodies_bytes = bytes),
     },
     Key {
@@ -258,9 +258,6 @@ pub const KEYS: &[Key] = &[
 /// Shards of one process at most.
 pub const SHARDS_MAX: usize = 256;
 
-/// Less memory than this is not enough to run in.
-pub const MEMORY_MIN: u64 = 64 * MIB;
-
 const MIB: u64 = 1024 * 1024;
 const STORES: [(&str, StoreKind); 2] =
     [("embedded", StoreKind::Embedded), ("memory", StoreKind::Memory)];
@@ -308,25 +305,31 @@ impl Given {
 
 impl Settings {
     fn share_memory(&mut self, bytes: u64) {
+        let shares = Shares::of(bytes);
         self.runtime.memory_bytes = bytes;
-        self.store.dirty_bytes_max = bytes / 8;
-        self.store.cache_bytes = bytes / 16;
-        self.limits.backlog_bytes = bytes / 8;
-        self.limits.bodies_bytes = bytes / 8;
+        self.store.dirty_bytes_max = shares.dirty;
+        self.store.cache_bytes = shares.cache;
+        self.limits.backlog_bytes = shares.backlog;
+        self.limits.bodies_bytes = shares.bodies;
     }
 
     /// Values that are fine alone and not together.
     fn contradiction(&self) -> Option<String> {
         let (runtime, limits) = (&self.runtime, &self.limits);
-        let buffers = (2 * u128::from(self.store.dirty_bytes_max))
-            + u128::from(self.store.cache_bytes)
-            + u128::from(limits.backlog_bytes)
-            + u128::from(limits.bodies_bytes);
-        if buffers > u128::from(runtime.memory_bytes) {
+        let needed = Shares {
+            dirty: self.store.dirty_bytes_max,
+            cache: self.store.cache_bytes,
+            backlog: limits.backlog_bytes,
+            bodies: limits.bodies_bytes,
+            ..Shares::of(runtime.memory_bytes)
+        };
+        if needed.sum() > u128::from(runtime.memory_bytes) {
             return Some(format!(
-                "`memory` is {} bytes, but twice `embedded.dirty`, `embedded.cache`, \
-                 `limits.backlog` and `limits.bodies` need {buffers}; raise the one or lower the others",
-                runtime.memory_bytes
+                "`memory` is {} bytes, but with twice `embedded.dirty`, `embedded.cache`, \
+                 `limits.backlog` and `limits.bodies` as they are set, {} are needed; raise the one or \
+                 lower the others",
+                runtime.memory_bytes,
+                needed.sum()
             ));
         }
         if limits.retry_delay_min > limits.retry_delay_max {
@@ -484,10 +487,12 @@ mod tests {
 
     #[test]
     fn memory_is_shared_out_unless_a_share_is_given() {
-        let settings = apply(&[("embedded.cache", "5MB"), ("memory", "64MB")]).unwrap();
-        assert_eq!(settings.store.dirty_bytes_max, 8 * MIB);
+        let settings = apply(&[("embedded.cache", "5MB"), ("memory", "96MB")]).unwrap();
+        assert_eq!(settings.store.dirty_bytes_max, 6 * MIB);
         assert_eq!(settings.store.cache_bytes, 5 * MIB);
         assert_eq!(apply(&[("memory", "512MB")]).unwrap(), Settings::default());
+        let refused = apply(&[("memory", "95MB")]).unwrap_err();
+        assert_eq!(refused, ["--set memory: expected a size of at least 96MB, found `95MB`"]);
     }
 
     #[test]

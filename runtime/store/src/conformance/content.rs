@@ -91,7 +91,7 @@ fn rows(store: &Arc<EmbeddedStore>) -> Result<Vec<String>, StoreError> {
             }
             // By key as well: filters and indexes are asked in another way than by scans.
             let keys = rows.iter().map(|(key, _)| key.to_vec()).collect();
-            let values = wait(shard.get(keys))?;
+            let values = wait(shard.get(keys, usize::MAX))?;
             assert!(
                 values.iter().zip(&rows).all(|(value, (_, row))| value.as_ref() == Some(row)),
                 "a row reads differently by key"

@@ -245,7 +245,7 @@ impl Workload {
     }
 
     fn check_keys(&self, shard: &mut dyn ShardStore, asked: &[Vec<u8>]) {
-        let values = wait(shard.get(asked.to_vec())).expect("the read works");
+        let values = wait(shard.get(asked.to_vec(), usize::MAX)).expect("the read works");
         assert_eq!(values.len(), asked.len());
         for (key, value) in asked.iter().zip(values) {
             let expected = self.rows.get(key).map(|value| &value[..]);

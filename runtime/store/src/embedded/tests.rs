@@ -61,7 +61,7 @@ fn put(id: &str, value: &[u8]) -> Commit {
 }
 
 fn get(shard: &mut dyn ShardStore, id: &str) -> Option<Bytes> {
-    wait(shard.get(vec![state_key(0, id)])).unwrap().remove(0)
+    wait(shard.get(vec![state_key(0, id)], usize::MAX)).unwrap().remove(0)
 }
 
 fn until(what: &str, is_so: impl Fn() -> bool) {
@@ -376,7 +376,7 @@ fn a_delete_replayed_over_the_base_hides_what_the_base_holds() {
     drop((shard, store));
     let store = place.open();
     let mut shard = open_shard(&*store, 0, &[0]);
-    assert_eq!(wait(shard.get(vec![pending])).unwrap(), [None]);
+    assert_eq!(wait(shard.get(vec![pending], usize::MAX)).unwrap(), [None]);
 }
 
 #[test]
@@ -386,7 +386,7 @@ fn a_read_answers_as_of_its_call() {
     let mut shard = open_shard(&*store, 0, &[0]);
     shard.append(&put("a", b"1")).unwrap();
     checkpoint(&store);
-    let read = shard.get(vec![state_key(0, "a")]);
+    let read = shard.get(vec![state_key(0, "a")], usize::MAX);
     let from = keys::space_prefix(keys::SPACE_STATE, Partition(0));
     let to = keys::prefix_end(&from).unwrap();
     let scan = shard.scan(from, to, 10, usize::MAX);
@@ -412,7 +412,7 @@ fn a_closed_store_answers_that_it_is_closed() {
     store.close().unwrap();
     store.close().unwrap();
     assert!(shard.durable().unwrap() >= lsn, "what was appended before is durable");
-    let read = wait(shard.get(vec![state_key(0, "a")])).unwrap_err().to_string();
+    let read = wait(shard.get(vec![state_key(0, "a")], usize::MAX)).unwrap_err().to_string();
     assert!(read.contains("closed"), "{read}");
     let append = shard.append(&put("a", b"2")).unwrap_err().to_string();
     assert!(append.contains("closed"), "{append}");
@@ -435,7 +435,7 @@ fn damage_in_the_base_is_reported_with_the_keys() {
     }
     std::fs::write(&table, bytes).unwrap();
     let asked: Vec<_> = (0..2_000_u32).map(|number| state_key(0, &number.to_string())).collect();
-    let message = match wait(shard.get(asked)) {
+    let message = match wait(shard.get(asked, usize::MAX)) {
         Err(error @ StoreError::DamagedFile { .. }) => error.to_string(),
         other => panic!("{other:?}"),
     };

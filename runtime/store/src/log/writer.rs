@@ -23,9 +23,6 @@ pub(crate) const GATHER_MAX: Duration = Duration::from_micros(500);
 /// Bytes that are written without waiting for more.
 const GATHER_BYTES_MAX: usize = 1 << 20;
 
-/// Memory that each of the two buffers keeps between rounds.
-const BUFFER_KEPT_BYTES: usize = 8 << 20;
-
 #[derive(Debug)]
 pub(crate) struct Writer {
     pub(crate) log: Arc<Log>,
@@ -34,6 +31,8 @@ pub(crate) struct Writer {
     /// [`GATHER_MAX`], but for tests.
     pub(crate) gather_max: Duration,
     pub(crate) segment: Segment,
+    /// Memory that each of the two buffers keeps between rounds, in bytes.
+    pub(crate) kept_bytes: usize,
 }
 
 impl Writer {
@@ -58,7 +57,7 @@ impl Writer {
     /// Waits for something to write and takes it; false when the log is closed and all is written.
     fn next_batch(&self, batch: &mut Vec<u8>, has_mark: &mut bool) -> bool {
         batch.clear();
-        batch.shrink_to(BUFFER_KEPT_BYTES);
+        batch.shrink_to(self.kept_bytes);
         let mut shared = lock(&self.log.shared);
         while shared.buffer.is_empty() {
             if *has_mark {
@@ -96,6 +95,7 @@ impl Writer {
         }
         shared = self.gather(shared);
         std::mem::swap(&mut shared.buffer, batch);
+        shared.writing = batch.len();
         *has_mark = false;
         true
     }
@@ -146,7 +146,8 @@ impl Writer {
     fn publish(&self, last: u64) {
         {
             // Under the lock, so that whoever checks and then waits for progress misses nothing.
-            let _shared = lock(&self.log.shared);
+            let mut shared = lock(&self.log.shared);
+            shared.writing = 0;
             self.log.durable.store(last, Ordering::Release);
         }
         self.log.progress.notify_all();
