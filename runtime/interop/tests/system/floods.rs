@@ -147,7 +147,7 @@ fn sends_all(
 
 #[test]
 fn states_of_4_megabytes_are_not_all_in_memory() -> Result<()> {
-    const INSTANCES: usize = 50;
+    const INSTANCES: usize = 30;
     const STATE: usize = 4 << 20;
     let mut application = Application::new()?;
     application.start("", &MEMORY)?;
@@ -171,8 +171,8 @@ fn states_of_4_megabytes_are_not_all_in_memory() -> Result<()> {
 
 #[test]
 fn values_that_are_written_as_fast_as_may_be_stay_within_512() -> Result<()> {
-    const MESSAGES: usize = 60_000;
-    const ADDRESSES: usize = 20_000;
+    const MESSAGES: usize = 20_000;
+    const ADDRESSES: usize = 10_000;
     let mut application = Application::new()?;
     application.start("", &["--memory", "512MB"])?;
     sends_all(&application, 32, MESSAGES, |number| {
