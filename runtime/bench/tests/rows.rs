@@ -101,4 +101,5 @@ fn functions_of_the_sdks_are_measured() {
         let alone = row(&rows, &format!("{name}-1"));
         assert!(figure(alone, "added to a call of the function").is_finite());
     }
+    assert!(figure(row(&rows, "sdk/java/backlog"), "messages per call") >= 1.0);
 }
