@@ -10,15 +10,15 @@ use dormouse_sdk::{Context, FunctionError, State};
 pub(crate) const NOTES: State<String> = State::new("notes");
 
 /// The message is a line of words; a message with somebody who waits is answered with the notes.
-pub(crate) async fn puppet(ctx: &mut Context, line: String) -> Result<(), FunctionError> {
+pub(crate) async fn puppet(ctx: &mut Context, mut line: String) -> Result<(), FunctionError> {
+    if let Some(pause) = line.strip_prefix("pause ") {
+        // The function is slow, its thread is free. What it holds meanwhile is not the runtime's.
+        let millis = duration(pause.split(' ').next().unwrap_or_default())?;
+        line = "ignore it".to_owned();
+        tokio::time::sleep(millis).await;
+    }
     // A note, what is ignored, and the text of a message that is sent on may have spaces.
-    let parts = if line.starts_with("note ") || line.starts_with("ignore ") {
-        2
-    } else if line.starts_with("pause ") {
-        3
-    } else {
-        4
-    };
+    let parts = if line.starts_with("note ") || line.starts_with("ignore ") { 2 } else { 4 };
     let words: Vec<&str> = line.splitn(parts, ' ').collect();
     match words[..] {
         ["list"] | ["ignore", _] => {}
@@ -33,8 +33,6 @@ pub(crate) async fn puppet(ctx: &mut Context, line: String) -> Result<(), Functi
             let own = ctx.address().clone();
             ctx.send_after_with_token(duration(millis)?, token, own, format!("note {text}"))?;
         }
-        // The function is slow, its thread is free.
-        ["pause", millis, _] => tokio::time::sleep(duration(millis)?).await,
         ["wake", prefix, count] => wake(ctx, prefix, count.parse()?)?,
         ["keep", size] => ctx.set(&NOTES, "x".repeat(size.parse()?))?,
         // Not a pause of its own: the thread is held up, as by a lock or a loop without an end.
