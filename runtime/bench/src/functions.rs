@@ -4,6 +4,7 @@
 
 pub(crate) mod alarm;
 pub(crate) mod chain;
+pub(crate) mod flood;
 pub(crate) mod generator;
 pub(crate) mod instances;
 pub(crate) mod ring;

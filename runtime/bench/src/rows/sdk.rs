@@ -2,6 +2,7 @@
 //! other. Tokens that the function passes on from id to id are the load, so that every call brings one
 //! message and nothing but Dormouse asks; beside it the same request from a plain HTTP load generator.
 
+use std::path::PathBuf;
 use std::process::Command;
 use std::time::{Duration, Instant};
 
@@ -9,13 +10,15 @@ use anyhow::{Context as _, Result, ensure};
 use dormouse_interop::packages::{self, Language, Program};
 use dormouse_interop::process::{lasting_port, run as run_tool};
 use dormouse_interop::wire::{INT, address, field, int, typed_value};
+use dormouse_sdk::ValueType as _;
 
+use crate::functions::flood::{FLOOD, Flood, RELAY};
 use crate::load::connection::Response;
 use crate::load::traffic::Traffic;
 use crate::load::{Load, Outcome};
 use crate::process::Process;
 use crate::report::Row;
-use crate::rows::{Bench, project_binary};
+use crate::rows::{Bench, own_binary, project_binary};
 use crate::server::{Metrics, Server, Setup, http_ingress};
 
 /// The functions' server has a core of its own; the runtime, and the load generator, have the other.
@@ -29,14 +32,11 @@ const ONE: u64 = 1;
 /// What a hop may take longer than the function's own time, in microseconds.
 const ADDED_MICROS_MAX: f64 = 1_000.0;
 
-/// Ids that the function passes tokens around, and the function.
+/// Ids that the function passes tokens around.
 const RING: u64 = 10_000;
-const RELAY: &str = "suite/relay";
 
-/// How often each token of a backlog is passed on, and how many times as long as a row is measured they are
-/// sent: some fifteen wait for each id then.
-const BACKLOG_HOPS: u64 = 40;
-const BACKLOG_SENT: u32 = 5;
+/// Messages of a backlog for each id.
+const BACKLOG_EACH: u64 = 200;
 
 /// Longest time that the tokens may take.
 const PATIENCE: Duration = Duration::from_secs(300);
@@ -172,14 +172,14 @@ impl Traffic for Call {
 }
 
 /// Dormouse, with the functions' server as its only endpoint.
-fn runtime(bench: &mut Bench, at: &str) -> Result<Server> {
+fn runtime(bench: &mut Bench, binary: PathBuf, at: &str) -> Result<Server> {
     let directory = bench.new_directory();
     let endpoint = format!(
         "---\nkind: io.statefun.endpoints.v2/http\nspec:\n  functions: {RELAY}\n  \
          urlPathTemplate: http://{at}/statefun\n"
     );
     Server::start(&Setup {
-        binary: project_binary("dormouse", "dormouse")?,
+        binary,
         directory: &directory,
         manifest: http_ingress() + &endpoint,
         store: "embedded",
@@ -188,64 +188,28 @@ fn runtime(bench: &mut Bench, at: &str) -> Result<Server> {
     })
 }
 
-/// Many more tokens than ids, so that calls bring what waits meanwhile.
+/// Many messages for each id before the function can have taken them, so that calls bring what waits.
 fn backlog(bench: &mut Bench, name: &str, at: &str) -> Result<Row> {
-    let server = runtime(bench, at)?;
-    let load = Load {
-        address: server.address.clone(),
-        connections: MANY as usize,
-        pause: None,
-        warm_up: Duration::ZERO,
-        measured: bench.measured * BACKLOG_SENT,
-    };
-    let senders = (0..MANY).map(|first| Tokens { next: first, accepted: 0 }).collect();
-    let (_, senders) = load.run(&server.process, senders)?;
-    let tokens: u64 = senders.iter().map(|sender| sender.accepted).sum();
-    let all = tokens * BACKLOG_HOPS;
-    let begin = watch(&server, 0)?;
-    let end = watch(&server, begin.messages.max(all - all / 10))?;
-    let done = processed(&server.settle()?);
-    ensure!(done == all, "{tokens} tokens were passed on {all} times, and {done} were committed");
-    let title = format!("{name} SDK, a backlog of tokens for {RING} ids: {tokens}");
+    let server = runtime(bench, own_binary()?, at)?;
+    let order = Flood { ids: RING, messages: RING * BACKLOG_EACH, sent: 0 };
+    let body = order.encode().map_err(anyhow::Error::from_boxed)?;
+    server.send(FLOOD, "1", Flood::TYPENAME, &body)?;
+    // The flood itself counts little: one message of its own for each 512.
+    let begin = watch(&server, order.messages / 10)?;
+    let end = watch(&server, order.messages - order.messages / 10)?;
+    let metrics = server.settle()?;
+    let done = processed(&metrics) - metrics.messages_of(FLOOD);
+    ensure!(done == order.messages, "{} messages were sent, and {done} committed", order.messages);
+    let title = format!("{name} SDK, a backlog of {BACKLOG_EACH} messages for each of {RING} ids");
     let mut row = Row::new(format!("sdk/{name}/backlog"), &title);
     told(&mut row, (begin, end), &server)?;
     server.stop()?;
     Ok(row)
 }
 
-/// Sends a token to every 64th id.
-#[derive(Debug)]
-struct Tokens {
-    next: u64,
-    accepted: u64,
-}
-
-impl Traffic for Tokens {
-    fn request(&mut self, bytes: &mut Vec<u8>) {
-        let left = int((BACKLOG_HOPS - 1) as i32);
-        let head = format!(
-            "POST /{RELAY}/{} HTTP/1.1\r\nhost: localhost\r\ncontent-type: application/vnd.{INT}\r\n\
-             content-length: {}\r\n\r\n",
-            self.next % RING,
-            left.len()
-        );
-        self.next += MANY;
-        bytes.extend_from_slice(head.as_bytes());
-        bytes.extend_from_slice(&left);
-    }
-
-    fn check(&mut self, response: &Response<'_>) -> Result<(), String> {
-        if response.status != 202 {
-            return Err(format!("status {}", response.status));
-        }
-        self.accepted += 1;
-        Ok(())
-    }
-}
-
 /// Tokens that the function passes on, each so often that it takes as long as a row is measured.
 fn passed_on(bench: &mut Bench, name: &str, at: &str, tokens: u64, ceiling: f64) -> Result<Row> {
-    let server = runtime(bench, at)?;
+    let server = runtime(bench, project_binary("dormouse", "dormouse")?, at)?;
     let hops = ((ceiling * bench.measured.as_secs_f64()) as u64 / tokens).max(20);
     let left = int(i32::try_from(hops - 1).context("too many hops")?);
     for token in 0..tokens {
