@@ -39,7 +39,8 @@ impl Shard {
         if activation.phase != Phase::Running {
             return;
         }
-        self.in_flight -= 1;
+        let function_type = activation.address.function_type;
+        self.leave_place(function_type);
         match result {
             Ok(Completed::Effects { effects, outboxes }) => {
                 self.end_handshake(id.slot, true);

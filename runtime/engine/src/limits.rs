@@ -11,7 +11,7 @@ pub struct Limits {
     pub batch_len_max: usize,
     /// Bytes of messages of one invocation (one message may exceed it).
     pub batch_bytes_max: usize,
-    /// Invocations under way at once.
+    /// Invocations under way at once. One type may have as many of them as places are free.
     pub in_flight_max: usize,
     /// First invocations under way at once for a type whose states are not known yet; doubled after each
     /// second in which none has answered.

@@ -62,7 +62,10 @@ impl Shard {
         let messages = activation.batch.len() + activation.mailbox.len();
         self.stats.blocked -= u64::from(activation.failures > 0);
         match activation.phase {
-            Phase::Running => self.in_flight -= 1,
+            Phase::Running => {
+                let function_type = activation.address.function_type;
+                self.leave_place(function_type);
+            }
             Phase::Blocked => {
                 self.retries.retain(|(_, other, of)| (*other, *of) != (slot, generation))
             }

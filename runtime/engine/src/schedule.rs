@@ -2,7 +2,7 @@
 //! invocations in flight is taken, and the batch goes out with the state as it is now.
 
 use bytes::Bytes;
-use dormouse_protocol::{Batch, Expiration, Invocation, InvokeError, StateValues};
+use dormouse_protocol::{Batch, Expiration, FunctionType, Invocation, InvokeError, StateValues};
 
 use crate::action::{Action, GetFor, ScanFor, ScanRange};
 use crate::activation::Phase;
@@ -35,13 +35,19 @@ impl Shard {
             }
             return;
         }
-        if self.in_flight >= self.config.limits.in_flight_max {
-            activation.phase = Phase::Queued;
-            let id = InvocationId { slot, generation: activation.generation };
-            self.ready.push_back(id);
+        let function_type = activation.address.function_type;
+        if self.has_place(function_type) {
+            self.start(slot);
             return;
         }
-        self.start(slot);
+        let activation = self.activations.get(slot);
+        activation.phase = Phase::Queued;
+        let id = InvocationId { slot, generation: activation.generation };
+        let known = self.types.get(function_type);
+        known.ready.push_back(id);
+        if known.ready.len() == 1 {
+            self.ready.push_back(function_type);
+        }
     }
 
     /// Goes on with an activation that has messages and a place.
@@ -124,7 +130,8 @@ impl Shard {
             activation.cells.truncate(first);
             let error = InvokeError::new(message);
             activation.phase = Phase::Running;
-            self.in_flight += 1;
+            let function_type = activation.address.function_type;
+            self.take_place(function_type);
             self.done(id, Err(error));
             return Ok(());
         }
@@ -292,7 +299,7 @@ impl Shard {
         if is_dirty {
             self.mark_dirty(slot);
         }
-        self.in_flight += 1;
+        self.take_place(target.function_type);
         self.stats.invocations += 1;
         let invocation = Invocation { target, specs, state, messages, entries: None };
         let invocation = Box::new(invocation);
@@ -335,13 +342,43 @@ impl Shard {
         }
     }
 
-    /// Starts activations that waited for a place.
+    /// A type may take as many places as are free: one that hangs takes half of them, the next half of what
+    /// it left, so that there is always one for others.
+    fn has_place(&mut self, function_type: FunctionType) -> bool {
+        let taken = self.types.get(function_type).in_flight;
+        self.in_flight + taken < self.config.limits.in_flight_max
+    }
+
+    pub(crate) fn take_place(&mut self, function_type: FunctionType) {
+        self.in_flight += 1;
+        self.types.get(function_type).in_flight += 1;
+    }
+
+    pub(crate) fn leave_place(&mut self, function_type: FunctionType) {
+        self.in_flight -= 1;
+        self.types.get(function_type).in_flight -= 1;
+    }
+
+    /// Starts activations that waited for a place, of one type after the other.
     pub(crate) fn start_ready(&mut self) {
-        while self.in_flight < self.config.limits.in_flight_max {
-            let Some(id) = self.ready.pop_front() else {
+        let mut refused = 0;
+        while refused < self.ready.len() {
+            let Some(function_type) = self.ready.pop_front() else {
                 return;
             };
-            self.resume(id);
+            let mut next = None;
+            if self.has_place(function_type) {
+                next = self.types.get(function_type).ready.pop_front();
+                refused = 0;
+            } else {
+                refused += 1;
+            }
+            if !self.types.get(function_type).ready.is_empty() {
+                self.ready.push_back(function_type);
+            }
+            if let Some(id) = next {
+                self.resume(id);
+            }
         }
     }
 
@@ -379,11 +416,7 @@ impl Shard {
         }
     }
 
-    pub(crate) fn resume_waiting(
-        &mut self,
-        function_type: dormouse_protocol::FunctionType,
-        count: usize,
-    ) {
+    pub(crate) fn resume_waiting(&mut self, function_type: FunctionType, count: usize) {
         for _ in 0..count {
             let Some(id) = self.types.get(function_type).waiting.pop_front() else {
                 return;

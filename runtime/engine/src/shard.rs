@@ -3,13 +3,13 @@
 
 use std::collections::{BTreeSet, VecDeque};
 
-use dormouse_protocol::Partition;
+use dormouse_protocol::{FunctionType, Partition};
 
 use crate::action::{Action, GetFor, ScanFor};
 use crate::activations::Activations;
 use crate::breakage::{Breakage, breaks};
 use crate::codec::{DecodeError, put_varint};
-use crate::event::{Event, InvocationId};
+use crate::event::Event;
 use crate::limits::Limits;
 use crate::partition_state::PartitionState;
 use crate::questions::Questions;
@@ -83,8 +83,8 @@ pub struct Shard {
     pub(crate) activations: Activations,
     pub(crate) types: Types,
     pub(crate) scopes: Vec<Scope>,
-    /// Activations that wait for a place among the invocations in flight.
-    pub(crate) ready: VecDeque<InvocationId>,
+    /// Types with activations that wait for a place among the invocations in flight.
+    pub(crate) ready: VecDeque<FunctionType>,
     pub(crate) in_flight: usize,
     /// Activations woken by recovery that have not caught up.
     pub(crate) recovering: usize,
@@ -99,7 +99,7 @@ pub struct Shard {
     pub(crate) due: BTreeSet<(u64, Partition)>,
     pub(crate) questions: Questions,
     /// When handshakes that hang stop holding up others, at most one entry for each type: (time, type).
-    pub(crate) handshake_gates: VecDeque<(u64, dormouse_protocol::FunctionType)>,
+    pub(crate) handshake_gates: VecDeque<(u64, FunctionType)>,
     /// When the sweep came by last.
     pub(crate) swept_ms: u64,
     pub(crate) actions: Vec<Action>,

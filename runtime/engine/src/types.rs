@@ -45,6 +45,9 @@ pub(crate) struct TypeState {
     pub(crate) gates_opened: u32,
     /// Activations that wait to be told.
     pub(crate) waiting: VecDeque<InvocationId>,
+    /// Invocations under way, and activations that wait for a place among them.
+    pub(crate) in_flight: usize,
+    pub(crate) ready: VecDeque<InvocationId>,
 }
 
 #[derive(Debug)]
@@ -89,6 +92,8 @@ impl TypeState {
             has_gate: false,
             gates_opened: 0,
             waiting: VecDeque::new(),
+            in_flight: 0,
+            ready: VecDeque::new(),
         }
     }
 

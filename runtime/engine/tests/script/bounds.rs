@@ -398,3 +398,37 @@ fn what_came_during_a_read_goes_behind_what_the_read_did_not_bring() {
     "#]],
     );
 }
+
+#[test]
+fn a_type_that_hangs_leaves_places_for_others() {
+    let mut rig = bounded(Limits { in_flight_max: 4, ..Limits::default() });
+    for id in 1..=4 {
+        rig.submit(&format!("slow/{id}"), "hangs");
+    }
+    rig.say("-- half of the places are taken; the next type gets half of the rest");
+    rig.submit("dead/1", "hangs too");
+    rig.submit("dead/2", "waits");
+    rig.say("-- one is left");
+    rig.submit("drop/1", "runs");
+    assert_eq!(rig.shard.in_flight(), 4);
+    rig.say("-- a place that is left goes to whoever waited first and may have it");
+    rig.done(answer());
+    rig.done(answer());
+    rig.done(answer());
+    rig.done_all();
+    check(
+        &mut rig,
+        &expect![[r#"
+        call slow/1 with [hangs] state []
+        call slow/2 with [hangs] state []
+        -- half of the places are taken; the next type gets half of the rest
+        call dead/1 with [hangs too] state []
+        -- one is left
+        call drop/1 with [runs] state []
+        -- a place that is left goes to whoever waited first and may have it
+        call slow/3 with [hangs] state []
+        call dead/2 with [waits] state []
+        call slow/4 with [hangs] state []
+    "#]],
+    );
+}

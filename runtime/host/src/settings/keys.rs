@@ -206,7 +206,7 @@ pub const KEYS: &[Key] = &[
         name: "limits.in-flight",
         form: "number",
         default: "16384",
-        summary: "Invocations that one shard has under way.",
+        summary: "Invocations that one shard has under way; one function type as many of them as places are free.",
         set: |s, v| count(v).map(|count| s.limits.in_flight = count),
     },
     Key {
