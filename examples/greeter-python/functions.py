@@ -73,20 +73,25 @@ async def app(scope, receive, send):
     if scope["path"] != "/statefun":
         await respond(send, 404, b"text/plain", b"the functions are at /statefun\n")
         return
-    request = bytearray()
-    more = True
-    while more:
-        part = await receive()
-        request += part.get("body", b"")
-        more = part.get("more_body", False)
     try:
-        answer = await handler.handle_async(bytes(request))
+        answer = await handler.handle_async(await body_of(receive))
     except Exception:
         # Dormouse calls again: nothing of a failed invocation has happened.
         logging.exception("an invocation failed")
         await respond(send, 500, b"text/plain", b"the function failed, see its log\n")
         return
     await respond(send, 200, b"application/octet-stream", answer)
+
+
+async def body_of(receive):
+    """The whole body of a request."""
+    body = bytearray()
+    more = True
+    while more:
+        part = await receive()
+        body += part.get("body", b"")
+        more = part.get("more_body", False)
+    return bytes(body)
 
 
 async def respond(send, status, content_type, body):

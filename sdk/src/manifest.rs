@@ -11,6 +11,8 @@ use std::fmt;
 use std::path::Path;
 use std::sync::Arc;
 
+use dormouse_protocol::TypeName;
+
 /// A place in a file; lines and columns count from 1.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Span {
@@ -227,6 +229,12 @@ impl<'n> Fields<'n> {
                 .error(&self.node.span, format!("missing field `{name}`: expected {expected}"));
         }
         found
+    }
+
+    /// The `id` of an ingress or egress: a type name.
+    pub fn required_id(&mut self, diagnostics: &mut Diagnostics) -> Option<TypeName> {
+        let node = self.required("id", "`<namespace>/<name>`", diagnostics)?;
+        values::type_name(node, "id", diagnostics)
     }
 
     /// Names a field that people write here although it stands elsewhere; `hint` says where: "it belongs

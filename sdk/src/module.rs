@@ -48,6 +48,19 @@ pub struct Component {
     pub spec: Node,
 }
 
+impl Bindings {
+    /// Notes that `component`, of this kind and with this id, is right and cannot be run yet.
+    pub fn cannot_run(
+        &mut self,
+        component: &Component,
+        kind: &'static str,
+        side: Side,
+        id: TypeName,
+    ) {
+        self.unavailable.push(Unavailable { span: component.span.clone(), kind, side, id });
+    }
+}
+
 impl Component {
     /// Kinds of Dormouse's own are strict; manifests of `io.statefun.*` kinds with stray fields are in
     /// use, so there an unknown field is only a warning.

@@ -54,8 +54,7 @@ fn bind(component: &Component, bindings: &mut Bindings, diagnostics: &mut Diagno
     let Some(mut fields) = Fields::of(&component.spec, "spec", strict, diagnostics) else {
         return;
     };
-    let id = fields.required("id", "a type name such as `bank/journal`", diagnostics);
-    let id = id.and_then(|node| values::type_name(node, "id", diagnostics));
+    let id = fields.required_id(diagnostics);
     let path = fields.required("path", "a file, beside the manifest", diagnostics);
     let path = path.and_then(|node| values::text(node, "path", diagnostics));
     fields.finish(diagnostics);

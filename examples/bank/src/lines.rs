@@ -50,8 +50,7 @@ fn bind(component: &Component, bindings: &mut Bindings, diagnostics: &mut Diagno
     let Some(mut fields) = Fields::of(&component.spec, "spec", strict, diagnostics) else {
         return;
     };
-    let id = fields.required("id", "a type name such as `bank/lines`", diagnostics);
-    let id = id.and_then(|node| values::type_name(node, "id", diagnostics));
+    let id = fields.required_id(diagnostics);
     let listen = fields.required("listen", "`host:port`", diagnostics);
     let listen = listen.and_then(|node| values::text(node, "listen", diagnostics));
     fields.finish(diagnostics);

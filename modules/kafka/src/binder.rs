@@ -1,7 +1,7 @@
 //! Reads Kafka components. What they say is complete and right once they are bound.
 
 use dormouse_sdk::manifest::{Diagnostics, routes::Route};
-use dormouse_sdk::module::{Binder, Bindings, Component, Side, Unavailable};
+use dormouse_sdk::module::{Binder, Bindings, Component, Side};
 
 use crate::egress::EgressSpec;
 use crate::ingress::IngressSpec;
@@ -25,20 +25,10 @@ fn bind_ingress(component: &Component, bindings: &mut Bindings, diagnostics: &mu
     let Some(spec) = IngressSpec::read(component, diagnostics) else { return };
     let targets = spec.routes.into_iter().flat_map(|Route { targets, .. }| targets);
     bindings.targets.extend(targets);
-    bindings.unavailable.push(Unavailable {
-        span: component.span.clone(),
-        kind: INGRESS_KIND,
-        side: Side::Ingress,
-        id: spec.id,
-    });
+    bindings.cannot_run(component, INGRESS_KIND, Side::Ingress, spec.id);
 }
 
 fn bind_egress(component: &Component, bindings: &mut Bindings, diagnostics: &mut Diagnostics) {
     let Some(spec) = EgressSpec::read(component, diagnostics) else { return };
-    bindings.unavailable.push(Unavailable {
-        span: component.span.clone(),
-        kind: EGRESS_KIND,
-        side: Side::Egress,
-        id: spec.id,
-    });
+    bindings.cannot_run(component, EGRESS_KIND, Side::Egress, spec.id);
 }

@@ -45,9 +45,7 @@ impl EgressSpec {
     pub fn read(component: &Component, diagnostics: &mut Diagnostics) -> Option<Self> {
         let strict = component.is_strict();
         let mut fields = Fields::of(&component.spec, "spec", strict, diagnostics)?;
-        let id = fields
-            .required("id", "`<namespace>/<name>`", diagnostics)
-            .and_then(|node| values::type_name(node, "id", diagnostics));
+        let id = fields.required_id(diagnostics);
         let properties = client::properties(&mut fields, diagnostics);
         let is_listed = properties.is_some();
         let mut properties = properties.unwrap_or_default();

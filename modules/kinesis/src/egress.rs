@@ -26,9 +26,7 @@ impl EgressSpec {
     pub fn read(component: &Component, diagnostics: &mut Diagnostics) -> Option<Self> {
         let strict = component.is_strict();
         let mut fields = Fields::of(&component.spec, "spec", strict, diagnostics)?;
-        let id = fields
-            .required("id", "`<namespace>/<name>`", diagnostics)
-            .and_then(|node| values::type_name(node, "id", diagnostics));
+        let id = fields.required_id(diagnostics);
         let aws = aws::read(&mut fields, strict, diagnostics);
         let outstanding = match fields.optional("maxOutstandingRecords") {
             None => Some(OUTSTANDING_RECORDS_DEFAULT),

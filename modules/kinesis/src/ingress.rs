@@ -51,9 +51,7 @@ impl IngressSpec {
     pub fn read(component: &Component, diagnostics: &mut Diagnostics) -> Option<Self> {
         let strict = component.is_strict();
         let mut fields = Fields::of(&component.spec, "spec", strict, diagnostics)?;
-        let id = fields
-            .required("id", "`<namespace>/<name>`", diagnostics)
-            .and_then(|node| values::type_name(node, "id", diagnostics));
+        let id = fields.required_id(diagnostics);
         let aws = aws::read(&mut fields, strict, diagnostics);
         let routes = fields
             .required("streams", "a list of streams, at least one", diagnostics)

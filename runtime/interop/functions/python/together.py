@@ -4,7 +4,7 @@ import os
 import uvicorn
 
 import dormouse_calls
-from functions import handler, respond
+from functions import body_of, handler, respond
 
 
 async def app(scope, receive, send):
@@ -14,14 +14,8 @@ async def app(scope, receive, send):
     if scope["path"] != "/statefun":
         await respond(send, 404, b"text/plain", b"the functions are at /statefun\n")
         return
-    request = bytearray()
-    more = True
-    while more:
-        part = await receive()
-        request += part.get("body", b"")
-        more = part.get("more_body", False)
     headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
-    status, answered, body = await dormouse_calls.answer(handler.handle_async, headers, bytes(request))
+    status, answered, body = await dormouse_calls.answer(handler.handle_async, headers, await body_of(receive))
     answered["content-length"] = str(len(body))
     encoded = [(name.encode(), value.encode()) for name, value in answered.items()]
     await send({"type": "http.response.start", "status": status, "headers": encoded})
