@@ -168,7 +168,7 @@ fn state_mutations_must_fit_the_registered_states() {
         "An error occurred for state [visits]. Previous type was: io.statefun.types/int, new type \
          is: io.statefun.types/long"
     );
-    assert!(refused(mutation(1, "visits", None)).ends_with("new type is: "));
+    assert!(refused(mutation(1, "visits", None)).ends_with("new type is: io.statefun.types/unset"));
     assert_eq!(
         refused(mutation(2, "visits", Some(types::INT))),
         "the mutation of state `visits` has type 2: expected 0 (DELETE) or 1 (MODIFY)"
@@ -244,6 +244,19 @@ fn expirations_are_mapped() {
         panic!("expected missing states");
     };
     assert_eq!(back, expected);
+}
+
+#[test]
+fn a_state_without_a_type_takes_values_without_one() {
+    let change = |typename| {
+        let result = FunctionResponse::InvocationResult(mutation(1, "untyped", typename));
+        let body = FromFunction { response: Some(result) }.encode_to_vec();
+        from_wire::response(body.into(), &[spec("untyped", types::UNSET, Expiration::Never)])
+    };
+    for typename in [None, Some(""), Some(types::UNSET)] {
+        assert!(matches!(change(typename), Ok(Response::Effects(_))), "{typename:?}");
+    }
+    assert!(change(Some(types::INT)).is_err());
 }
 
 #[test]

@@ -43,7 +43,9 @@ fn bind_v2(component: &Component, bindings: &mut Bindings, diagnostics: &mut Dia
 fn bind_v1(component: &Component, bindings: &mut Bindings, diagnostics: &mut Diagnostics) {
     bind(component, bindings, diagnostics, |fields, strict, diagnostics| {
         fields.misplaced("transport", "kind `io.statefun.endpoints.v2/http` has it");
-        Some(read_okhttp(fields.optional("timeouts"), strict, diagnostics))
+        let mut transport = read_okhttp(fields.optional("timeouts"), strict, diagnostics);
+        transport.read_payload_max(fields, diagnostics);
+        Some(transport)
     });
 }
 

@@ -16,8 +16,10 @@ pub(crate) fn decompress(encoding: &str, body: &[u8], bytes_max: usize) -> Resul
     let read = match encoding {
         "gzip" | "x-gzip" => MultiGzDecoder::new(body).take(limit).read_to_end(&mut plain),
         // Named deflate, meant is zlib; some servers take the name at its word.
-        "deflate" if is_zlib(body) => ZlibDecoder::new(body).take(limit).read_to_end(&mut plain),
-        "deflate" => DeflateDecoder::new(body).take(limit).read_to_end(&mut plain),
+        "deflate" | "x-deflate" if is_zlib(body) => {
+            ZlibDecoder::new(body).take(limit).read_to_end(&mut plain)
+        }
+        "deflate" | "x-deflate" => DeflateDecoder::new(body).take(limit).read_to_end(&mut plain),
         _ => {
             return Err(format!(
                 "expected an answer in gzip or deflate, got content-encoding `{encoding}`"
@@ -64,6 +66,7 @@ mod tests {
             ("gzip", &gzip(b"plain")[..]),
             ("x-gzip", &parts),
             ("deflate", &zlib),
+            ("x-deflate", &zlib),
             ("deflate", &raw),
         ] {
             assert_eq!(decompress(encoding, body, 5).unwrap(), "plain", "{encoding}");

@@ -2,22 +2,31 @@
 //! the pool; the exchange itself does not care.
 
 use std::io::{self, IoSlice};
+use std::net::SocketAddr;
 use std::path::Path;
 use std::pin::Pin;
 use std::sync::Arc;
 use std::task::{Context, Poll, Waker};
+use std::time::Duration;
 
 use rustls::ClientConfig;
 use rustls::pki_types::ServerName;
 use socket2::SockRef;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
 use tokio::net::{TcpStream, UnixStream};
+use tokio::task::JoinSet;
+use tokio::time::timeout;
 use tokio_rustls::TlsConnector;
 use tokio_rustls::client::TlsStream;
 
 use crate::attempts::{Failure, FailureKind};
 use crate::tls::TlsSettings;
 use crate::url::{Authority, Place};
+
+/// How long an address of a host may be silent until the next one is tried beside it.
+const NEXT_ADDRESS_AFTER: Duration = Duration::from_millis(250);
+/// Most addresses of a host that are tried.
+const ADDRESSES_MAX: usize = 16;
 
 /// A connection without any protocol yet.
 #[derive(Debug)]
@@ -94,10 +103,36 @@ impl Stream {
 }
 
 async fn tcp(host: &str, port: u16) -> io::Result<TcpStream> {
-    let stream = TcpStream::connect((host, port)).await?;
+    let addresses = tokio::net::lookup_host((host, port)).await?;
+    let stream = connect_first(addresses.take(ADDRESSES_MAX)).await?;
     stream.set_nodelay(true)?;
     SockRef::from(&stream).set_keepalive(true)?;
     Ok(stream)
+}
+
+/// A connection to the first address that takes one. An address that is silent holds up the next one only
+/// for a moment: a host may well have one that leads nowhere from here.
+async fn connect_first(mut addresses: impl Iterator<Item = SocketAddr>) -> io::Result<TcpStream> {
+    let mut tries = JoinSet::new();
+    let mut failed = io::Error::new(io::ErrorKind::NotFound, "the host has no address");
+    loop {
+        let limit = match addresses.next() {
+            Some(address) => {
+                tries.spawn(TcpStream::connect(address));
+                NEXT_ADDRESS_AFTER
+            }
+            // Whoever asks for the connection has a limit of their own.
+            None => Duration::MAX,
+        };
+        match timeout(limit, tries.join_next()).await {
+            Ok(Some(tried)) => match tried.map_err(io::Error::other).flatten() {
+                Ok(stream) => return Ok(stream),
+                Err(error) => failed = error,
+            },
+            Ok(None) => return Err(failed),
+            Err(_) => {}
+        }
+    }
 }
 
 fn missing(path: &Path, error: &io::Error) -> String {
@@ -180,5 +215,55 @@ impl AsyncWrite for Stream {
             Self::Unix(stream) => Pin::new(stream).poll_shutdown(cx),
             Self::Tls(stream) => Pin::new(stream).poll_shutdown(cx),
         }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::net::TcpListener;
+
+    use socket2::{Domain, Socket, Type};
+
+    use super::*;
+
+    /// A listener that takes no connection any more, as if nobody were there, and what fills it.
+    fn silent() -> (Socket, Vec<Socket>, SocketAddr) {
+        let new = || Socket::new(Domain::IPV4, Type::STREAM, None).unwrap();
+        let listener = new();
+        listener.bind(&SocketAddr::from(([127, 0, 0, 1], 0)).into()).unwrap();
+        listener.listen(0).unwrap();
+        let address = listener.local_addr().unwrap();
+        let fill = |_| {
+            let socket = new();
+            socket.set_nonblocking(true).unwrap();
+            // It is under way; nobody waits for it.
+            let _ = socket.connect(&address);
+            socket
+        };
+        let filled = (0..8).map(fill).collect();
+        (listener, filled, address.as_socket().unwrap())
+    }
+
+    fn connected(addresses: &[SocketAddr]) -> io::Result<TcpStream> {
+        let runtime = tokio::runtime::Builder::new_current_thread().enable_all().build().unwrap();
+        let connect = connect_first(addresses.iter().copied());
+        runtime.block_on(async { timeout(Duration::from_secs(20), connect).await.unwrap() })
+    }
+
+    #[test]
+    fn an_address_that_is_silent_or_refuses_does_not_keep_others_from_being_tried() {
+        let (_listener, _filled, silent) = silent();
+        let server = TcpListener::bind("127.0.0.1:0").unwrap();
+        let good = server.local_addr().unwrap();
+        let refusing = TcpListener::bind("127.0.0.1:0").unwrap().local_addr().unwrap();
+        for addresses in
+            [[silent, refusing, good], [refusing, silent, good], [good, silent, silent]]
+        {
+            let stream = connected(&addresses).unwrap();
+            assert_eq!(stream.peer_addr().unwrap(), good);
+        }
+        let error = connected(&[refusing, refusing]).unwrap_err();
+        assert_eq!(error.kind(), io::ErrorKind::ConnectionRefused);
+        assert!(connected(&[]).unwrap_err().to_string().contains("no address"));
     }
 }

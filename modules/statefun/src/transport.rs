@@ -123,6 +123,7 @@ impl Transport {
                 return None;
             }
         };
+        transport.read_payload_max(&mut fields, diagnostics);
         if let Some(node) = fields.optional("http_version") {
             transport.http_version = read_http_version(node, diagnostics);
         }
@@ -134,6 +135,14 @@ impl Transport {
         transport.tls = read_tls(&mut fields, transport.retries, diagnostics);
         fields.finish(diagnostics);
         Some(transport)
+    }
+
+    /// Reads how long an answer may be: of v2's `transport`, or of v1's `spec`.
+    pub fn read_payload_max(&mut self, fields: &mut Fields<'_>, diagnostics: &mut Diagnostics) {
+        if let Some(node) = fields.optional("payload_max_bytes") {
+            let max = values::size(node, "payload_max_bytes", diagnostics);
+            self.payload_bytes_max = max.unwrap_or(PAYLOAD_BYTES_MAX) as usize;
+        }
     }
 }
 
@@ -205,10 +214,6 @@ fn read_async(fields: &mut Fields<'_>, strict: bool, d: &mut Diagnostics) -> Tra
     if let Some(node) = fields.optional("pool_size") {
         let size = values::integer(node, "pool_size", 1..=i64::from(i32::MAX), d);
         transport.pool_size = size.unwrap_or(1) as usize;
-    }
-    if let Some(node) = fields.optional("payload_max_bytes") {
-        let max = values::size(node, "payload_max_bytes", d).unwrap_or(PAYLOAD_BYTES_MAX);
-        transport.payload_bytes_max = max as usize;
     }
     if let Some(node) = fields.optional("timeouts") {
         for (name, overridden) in [("call", call), ("connect", connect)] {

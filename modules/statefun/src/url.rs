@@ -2,7 +2,7 @@
 //! `http://` and `https://` name a host, `http+unix://` a socket of this machine.
 //! A resolved URL is safe to write on a request line: no blank, control or other stray character.
 
-use std::fmt;
+use std::fmt::{self, Write as _};
 use std::path::PathBuf;
 
 /// The only placeholder: the name part of the function type, inserted as it is.
@@ -21,7 +21,8 @@ pub struct Url {
     /// As a person would write it, for messages.
     pub text: String,
     pub authority: Authority,
-    /// Path and query of the request line; never empty. Escapes stay as they are written.
+    /// Path and query of the request line; never empty. Escapes stay as they are written, and what is not
+    /// ASCII becomes one.
     pub target: String,
 }
 
@@ -120,7 +121,7 @@ impl Url {
             (Place::Host(..), false) => "http",
         };
         let text = format!("{scheme}://{}{target}", self.authority);
-        Ok(Self { text, authority: self.authority.clone(), target })
+        Ok(Self { text, authority: self.authority.clone(), target: ascii(&target) })
     }
 }
 
@@ -142,20 +143,34 @@ fn parse(text: &str) -> Result<Url, String> {
         }
     };
     let target = match target.chars().next() {
-        Some('/') => target.to_owned(),
-        _ => format!("/{target}"),
+        Some('/') => ascii(target),
+        _ => format!("/{}", ascii(target)),
     };
     Ok(Url { text: text.to_owned(), authority, target })
 }
 
 fn check_characters(text: &str) -> Result<(), String> {
-    let stray = |c: char| !c.is_ascii_graphic() || "\"<>\\^`{|}".contains(c);
+    let stray = |c: char| c.is_control() || c.is_whitespace() || "\"<>\\^`{|}".contains(c);
     match text.chars().find(|c| stray(*c)) {
         None => Ok(()),
         Some(found) => Err(format!(
             "`{text}` is no URL: it must not contain {found:?} (the only placeholder is `{PLACEHOLDER}`)"
         )),
     }
+}
+
+/// Text of a URL as it may stand on a request line.
+fn ascii(text: &str) -> String {
+    let mut escaped = String::with_capacity(text.len());
+    for byte in text.bytes() {
+        if byte.is_ascii() {
+            escaped.push(char::from(byte));
+        } else {
+            // Writing to a `String` cannot fail.
+            let _ = write!(escaped, "%{byte:02X}");
+        }
+    }
+    escaped
 }
 
 /// What follows the scheme, taken apart into a host and a target.
@@ -227,6 +242,9 @@ fn parse_authority(text: &str) -> Result<(String, Option<u16>), String> {
     };
     if host.is_empty() {
         return Err("the host is missing".to_owned());
+    }
+    if !host.is_ascii() {
+        return Err(format!("the host `{host}` has to be written in ASCII (`xn--...`)"));
     }
     let port = match port {
         Some("") => None,
@@ -348,6 +366,19 @@ mod tests {
         let template = UrlTemplate::parse("http://h/{function.name}").unwrap();
         assert!(template.resolve("a b").is_err());
         assert!(template.resolve("a\r\nx: y").is_err());
-        assert!(template.resolve("größe").is_err());
+        assert!(template.resolve("a\u{a0}b").is_err());
+        assert!(template.resolve("a\u{85}b").is_err());
+    }
+
+    #[test]
+    fn what_is_not_ascii_is_escaped_and_escapes_stay() {
+        let of = |template, name| resolve(template, name).2;
+        assert_eq!(
+            of("http://h/é/{function.name}?{function.name}", "größe"),
+            "/%C3%A9/gr%C3%B6%C3%9Fe?gr%C3%B6%C3%9Fe"
+        );
+        assert_eq!(of("http://h/a%2Fb%20c?d=%26", "f"), "/a%2Fb%20c?d=%26");
+        assert_eq!(parse("http://h/a").unwrap().join("/ü").unwrap().target, "/%C3%BC");
+        assert!(UrlTemplate::parse("http://größe/").unwrap_err().contains("xn--"));
     }
 }

@@ -117,6 +117,22 @@ fn the_okhttp_transport_has_its_own_defaults() {
 }
 
 #[test]
+fn the_longest_answer_can_be_set_wherever_an_error_names_the_setting() {
+    let size = || ("payload_max_bytes", text(7, "64m"));
+    let okhttp = ("type", text(6, "io.statefun.transports.v1/okhttp"));
+    let v2 = with_transport(vec![okhttp, size()]);
+    let mut v1 = endpoint("example/*", "http://functions:8000/statefun");
+    v1.push(size());
+    for (kind, spec) in [(V2, v2), (V1, v1)] {
+        let (bindings, found) = bind(kind, spec);
+        assert!(found.is_empty(), "{found:?}");
+        let provider = provider(&bindings);
+        assert!(provider.contains("retries: OkHttp"), "{provider}");
+        assert!(provider.contains("payload_bytes_max: 67108864"), "{provider}");
+    }
+}
+
+#[test]
 fn v1_has_timeouts_in_the_spec_and_ignores_a_transport() {
     let mut spec = endpoint("example/*", "http://functions:8000/statefun");
     spec.push(("timeouts", map(5, vec![("call", text(6, "2 min"))])));

@@ -104,7 +104,7 @@ fn mutation(
         Ok(MutationType::Delete) => None,
         Ok(MutationType::Modify) => {
             let value = mutation.state_value.unwrap_or_default();
-            same_type(&name, &spec.typename, &value.typename)?;
+            same_type(&name, &spec.typename, state_type(&value.typename))?;
             Some(detach(value.value, body_bytes))
         }
         Err(_) => {
@@ -160,12 +160,14 @@ fn state_spec(wire: wire::PersistedValueSpec) -> Result<StateSpec, WireError> {
         Ok(ExpireMode::AfterInvoke) => Expiration::AfterInvoke(after_ms()?),
         Ok(ExpireMode::None) | Err(_) => Expiration::Never,
     };
-    let typename = match wire.type_typename {
-        unset if unset.is_empty() => CompactString::const_new(types::UNSET),
-        typename => CompactString::from(typename),
-    };
+    let typename = CompactString::from(state_type(&wire.type_typename));
     let name = CompactString::from(wire.state_name);
     Ok(StateSpec { name, typename, expiration, has_entries: false })
+}
+
+/// The type of a state, also where its function names none.
+fn state_type(typename: &str) -> &str {
+    if typename.is_empty() { types::UNSET } else { typename }
 }
 
 /// Typenames are compared as the runtime of StateFun parses them: `a/b/` is `a/b`.

@@ -18,6 +18,8 @@
 //! e p outbox name number u64             egress entry: sender, record
 //! x p arrival u64                        dead letter, by the arrival of its message
 //! ```
+//! `type` is `namespace/name`; where that could be split in another place as well, as in a name with a slash, it
+//! is a NUL, the length of the namespace in digits, a slash, and then the same.
 //! `id`, `type` and `state name` are a u16 length and the bytes, `outbox name` a u8 length and the bytes;
 //! a trailing `name`, `token`, `entry key` or `prefix` is the rest of the key.
 
@@ -35,6 +37,9 @@ pub const SPACE_TOKEN: u8 = b't';
 pub const SPACE_OUTBOX: u8 = b'o';
 pub const SPACE_EGRESS: u8 = b'e';
 pub const SPACE_DEAD: u8 = b'x';
+
+/// Begins a type that says how long its namespace is.
+const TOLD_APART: char = '\0';
 
 /// All spaces, in byte order.
 pub const SPACES: [u8; 10] = [
@@ -96,9 +101,24 @@ fn push_id(key: &mut Vec<u8>, id: &str) {
 
 #[inline]
 fn push_type(key: &mut Vec<u8>, function_type: FunctionType) {
-    let name = function_type.as_str();
-    key.extend_from_slice(&(name.len() as u16).to_be_bytes());
-    key.extend_from_slice(name.as_bytes());
+    let (namespace, name) = (function_type.namespace(), function_type.name());
+    if name.contains('/') || namespace.starts_with(TOLD_APART) {
+        let text = format!("{TOLD_APART}{}/{namespace}/{name}", namespace.len());
+        return push_id(key, &text);
+    }
+    push_id(key, function_type.as_str());
+}
+
+/// A type as it stands in a key: the inverse of how it is written there.
+#[must_use]
+pub fn function_type(text: &str) -> Option<FunctionType> {
+    let Some(told_apart) = text.strip_prefix(TOLD_APART) else {
+        let (namespace, name) = text.rsplit_once('/')?;
+        return FunctionType::try_new(namespace, name);
+    };
+    let (length, text) = told_apart.split_once('/')?;
+    let (namespace, rest) = text.split_at_checked(length.parse().ok()?)?;
+    FunctionType::try_new(namespace, rest.strip_prefix('/')?)
 }
 
 /// Overwrites `key` with the prefix of all states of `address`.
@@ -302,4 +322,43 @@ fn u16_str<'a>(reader: &mut Reader<'a>) -> Result<&'a str, DecodeError> {
 
 fn utf8(bytes: &[u8]) -> Result<&str, DecodeError> {
     std::str::from_utf8(bytes).map_err(|_| DecodeError { expected: "UTF-8" })
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn every_type_has_keys_of_its_own_and_comes_back_from_them() {
+        let types = [
+            ("a", "b"),
+            ("a/b", "c"),
+            ("a", "b/c"),
+            ("a", "/"),
+            ("a/", "b"),
+            ("a", "b/"),
+            ("", "b"),
+            ("a", ""),
+            ("\0", "b"),
+            ("\u{0}1/a", "b"),
+            ("\u{e9}/", "/\u{0}/"),
+        ];
+        let mut seen = Vec::new();
+        for (namespace, name) in types {
+            let address = Address::new(FunctionType::new(namespace, name), "id");
+            let mut key = Vec::new();
+            pending(&mut key, Partition(7), &address, 9);
+            let (_, Key::Pending { id: "id", function_type: text, arrival: 9 }) =
+                parse(&key).unwrap()
+            else {
+                panic!("{namespace:?} {name:?}: {key:?}");
+            };
+            assert_eq!(function_type(text), Some(address.function_type), "{text:?}");
+            assert!(!seen.contains(&key), "{namespace:?} {name:?} has the key of another type");
+            seen.push(key);
+        }
+        for damaged in ["", "a", "\0", "\u{0}a/b", "\u{0}1/ab", "\u{0}9/a/b", "\u{0}1/\u{e9}/b"] {
+            assert_eq!(function_type(damaged), None, "{damaged:?}");
+        }
+    }
 }

@@ -7,7 +7,7 @@ use std::sync::Arc;
 
 use bytes::Bytes;
 use dormouse_protocol::partition::placement_hash;
-use dormouse_protocol::{Address, FunctionType, Partition};
+use dormouse_protocol::{Address, Partition};
 
 use crate::action::{Action, ScanFor, ScanRange};
 use crate::breakage::{Breakage, breaks};
@@ -205,8 +205,8 @@ impl Shard {
             let (_, Key::Pending { id, function_type, .. }) = keys::parse(key)? else {
                 return Err(DecodeError { expected: "the key of a pending message" });
             };
-            let function_type = FunctionType::parse(function_type)
-                .map_err(|_| DecodeError { expected: "a function type" })?;
+            let function_type = keys::function_type(function_type)
+                .ok_or(DecodeError { expected: "a function type" })?;
             let is_other = |last: &Address| last.id != id || last.function_type != function_type;
             if found.last().is_none_or(is_other) {
                 found.push(Address::new(function_type, id));

@@ -1,8 +1,11 @@
 //! Which endpoint is called for which address, and with which URL.
 
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+
 use anyhow::{Result, ensure};
 use dormouse_interop::application::Application;
-use dormouse_interop::endpoint::{Endpoint, Request};
+use dormouse_interop::endpoint::{Endpoint, Reply, Request};
 use dormouse_interop::process::lasting_port;
 use dormouse_interop::wire::answer::Effects;
 use dormouse_interop::wire::request::Value;
@@ -25,6 +28,38 @@ fn every_id_is_an_address_of_its_own() -> Result<()> {
         stage.tell("s/f/a", "go")?;
         for id in IDS {
             stage.endpoint.got(&format!("s/sink/{id}"), id)?;
+        }
+        Ok(())
+    })
+}
+
+/// Names of types are texts of any kind, too: what waits for them is theirs also after a kill.
+#[test]
+fn every_name_is_a_type_of_its_own_also_after_a_kill() -> Result<()> {
+    const PATHS: [(&str, &str); 5] = [
+        ("s/%2F/x", "s///x"),
+        ("s/b%2Fc/x", "s/b/c/x"),
+        ("s/b%2F/x", "s/b//x"),
+        ("s/gr%C3%B6%C3%9Fe/x", "s/gr\u{f6}\u{df}e/x"),
+        ("s/b/x", "s/b/x"),
+    ];
+    let is_up = Arc::new(AtomicBool::new(false));
+    let up = Arc::clone(&is_up);
+    let handler = move |_: &Request| match up.load(Ordering::SeqCst) {
+        true => nothing(),
+        false => Reply::Close,
+    };
+    Stage::play("routing-names", "", handler, |stage| {
+        for (path, target) in PATHS {
+            stage.tell(path, target)?;
+        }
+        stage.application.kill()?;
+        is_up.store(true, Ordering::SeqCst);
+        stage.application.start()?;
+        for (_, target) in PATHS {
+            let request = stage.endpoint.got(target, target)?;
+            let is_plain = request.head.is_ascii();
+            ensure!(is_plain && request.head.starts_with("POST /"), "{}", request.head);
         }
         Ok(())
     })
