@@ -211,7 +211,9 @@ impl<'n> Fields<'n> {
 
     /// The value of a field, unless it is absent or null.
     pub fn optional(&mut self, name: &'static str) -> Option<&'n Node> {
-        self.known.push(name);
+        if !self.known.contains(&name) {
+            self.known.push(name);
+        }
         let (_, value) = self.entries.iter().find(|(key, _)| key.as_text() == Some(name))?;
         (!value.is_null()).then_some(value)
     }

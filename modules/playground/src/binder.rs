@@ -83,8 +83,11 @@ fn read_topics(node: &Node, diagnostics: &mut Diagnostics) -> Option<Vec<String>
 
 fn read_topic(node: &Node, diagnostics: &mut Diagnostics) -> Option<String> {
     let topic = values::text(node, "topics", diagnostics)?;
-    if topic.len() > TOPIC_BYTES_MAX || topic.contains('/') {
-        let expected = format!("a name of at most {TOPIC_BYTES_MAX} bytes without `/`");
+    let is_edged = topic.starts_with('/') || topic.ends_with('/');
+    if topic.len() > TOPIC_BYTES_MAX || is_edged {
+        let expected = format!(
+            "a name of at most {TOPIC_BYTES_MAX} bytes that neither begins nor ends with `/`"
+        );
         values::mismatch(node, "topics", expected, diagnostics);
         return None;
     }

@@ -142,7 +142,7 @@ fn answer(topics: &Arc<HashMap<String, Topic>>, method: &Method, path: &str) -> 
     let mut response = Response::new(Answer::with_on_written(payload, written));
     let plain = HeaderValue::from_static("text/plain; charset=utf-8");
     response.headers_mut().insert(CONTENT_TYPE, plain);
-    response
+    with_status(response)
 }
 
 fn with_status(mut response: Response<Answer>) -> Response<Answer> {

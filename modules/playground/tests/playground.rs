@@ -69,13 +69,88 @@ fn a_put_becomes_a_message_of_the_named_type() {
     });
 }
 
+/// `curl -d` names the second of these. A case other than the original's is another type there, too.
 #[test]
 fn another_content_type_means_a_string_whose_bytes_are_not_wrapped() {
     run(async {
         let (memory, address) = ingress();
-        let header = ["content-type: text/plain"];
-        assert_eq!(send(address, "PUT /example/person/x", &header, "Bob").await.status, 200);
-        assert_eq!(memory.submitted()[0].value, TypedValue::new(types::STRING, "Bob"));
+        let others = ["text/plain", "application/x-www-form-urlencoded", "Application/VND.a/b"];
+        for header in others {
+            let header = format!("content-type: {header}");
+            let answer = send(address, "PUT /example/person/x", &[&header], "Bob").await;
+            assert_eq!(answer.status, 200);
+        }
+        let submitted = memory.submitted();
+        assert_eq!(submitted.len(), others.len());
+        for message in submitted {
+            assert_eq!(message.value, TypedValue::new(types::STRING, "Bob"));
+        }
+    });
+}
+
+#[test]
+fn every_method_brings_a_message_and_a_query_is_nothing() {
+    run(async {
+        let (memory, address) = ingress();
+        let methods = ["PUT", "POST", "PATCH", "DELETE", "GET"];
+        for method in methods {
+            let line = format!("{method} /example/person/Bob?dry=true");
+            assert_eq!(send(address, &line, &[VND], "x").await.status, 200, "{method}");
+        }
+        let ids: Vec<String> = memory.submitted().iter().map(|m| m.target.to_string()).collect();
+        assert_eq!(ids, vec!["example/person/Bob"; methods.len()]);
+    });
+}
+
+#[test]
+fn parts_of_a_path_are_percent_decoded() {
+    run(async {
+        let (memory, address) = ingress();
+        for path in
+            ["/example/person/Gr%C3%BC%20%25", "/ex%61mple/p%65rson/a%2Fb", "/example/person/a+b"]
+        {
+            assert_eq!(
+                send(address, &format!("PUT {path}"), &[VND], "x").await.status,
+                200,
+                "{path}"
+            );
+        }
+        let submitted = memory.submitted();
+        let ids: Vec<&str> = submitted.iter().map(|message| message.target.id.as_str()).collect();
+        assert_eq!(ids, ["Grü %", "a/b", "a+b"]);
+        for path in ["/example/person/%", "/example/person/%zz", "/example/person/%FF"] {
+            let answer = send(address, &format!("PUT {path}"), &[VND], "x").await;
+            assert_eq!((answer.status, answer.header("status")), (400, "500"), "{path}");
+        }
+    });
+}
+
+/// The type is what follows `application/vnd.`, up to a parameter; no body is a value, of no bytes.
+#[test]
+fn parameters_are_no_part_of_a_type_and_no_body_is_an_empty_value() {
+    run(async {
+        let (memory, address) = ingress();
+        let header = "Content-Type: application/vnd.example/GreetRequest ; charset=utf-8";
+        assert_eq!(send(address, "PUT /example/person/x", &[header], "").await.status, 200);
+        let value = &memory.submitted()[0].value;
+        assert_eq!(*value, TypedValue::new("example/GreetRequest", ""));
+        assert!(value.has_value);
+    });
+}
+
+/// `curl` with a body from standard input.
+#[test]
+fn a_body_in_chunks_is_put_together() {
+    run(async {
+        let (memory, address) = ingress();
+        let mut client = Client::connect(address).await;
+        let request = format!(
+            "PUT /example/person/x HTTP/1.1\r\nhost: x\r\n{VND}\r\ntransfer-encoding: chunked\r\n\r\n\
+             2\r\nBo\r\n1\r\nb\r\n0\r\n\r\n"
+        );
+        client.stream.write_all(request.as_bytes()).await.unwrap();
+        assert_eq!(client.answer().await.unwrap().status, 200);
+        assert_eq!(memory.submitted()[0].value, TypedValue::new("example/GreetRequest", "Bob"));
     });
 }
 
@@ -171,12 +246,38 @@ fn a_get_takes_the_oldest_record_and_confirms_it() {
         let mut client = Client::connect(address).await;
         for payload in ["Grüße", "", "third"] {
             let answer = client.send("GET /greetings", &[], "").await;
-            assert_eq!((answer.status, answer.text()), (200, payload));
+            let status = (answer.status, answer.header("status"));
+            assert_eq!((status, answer.text()), ((200, "200"), payload));
+            assert_eq!(answer.header("content-type"), "text/plain; charset=utf-8");
         }
         let answer = client.send("GET /greetings", &[], "").await;
         assert_eq!((answer.status, answer.header("status"), answer.text()), (404, "404", ""));
         assert_eq!(confirmed.numbers(), [1, 2, 3]);
         assert_eq!(client.send("GET /other/", &[], "").await.text(), "o");
+    });
+}
+
+#[test]
+fn topics_may_have_any_name_and_are_percent_decoded() {
+    run(async {
+        let names = ["shop/receipts", "Grü ße", "a+b"];
+        let (egress, address) = egress(&names);
+        let confirmed = Arc::new(Confirmed::default());
+        for name in names {
+            let json = format!(r#"{{"topic": "{name}", "payload": "of {name}"}}"#);
+            assert_eq!(egress.check(&record(&json)).unwrap(), name);
+            egress.deliver(vec![confirmed.entry(1, name, record(&json))]);
+        }
+        for (path, name) in [
+            ("/shop/receipts", names[0]),
+            ("/Gr%C3%BC%20%C3%9Fe", names[1]),
+            ("/a+b?x=y", names[2]),
+        ] {
+            let answer = send(address, &format!("GET {path}"), &[], "").await;
+            assert_eq!(answer.text(), format!("of {name}"), "{path}");
+        }
+        assert_eq!(send(address, "GET /shop%2Freceipts", &[], "").await.status, 404);
+        assert_eq!(send(address, "GET /%zz", &[], "").await.status, 405);
     });
 }
 
@@ -240,14 +341,15 @@ fn the_components_bind_with_their_fixed_ids() {
 fn what_is_wrong_with_a_component_is_reported_at_once() {
     let spec = vec![
         ("port", text(3, "80900")),
-        ("topics", list(4, &["a/b"])),
+        ("topics", list(4, &["/a"])),
         ("topic", text(5, "greetings")),
     ];
     let (bindings, found) = bind("io.statefun.playground.v1/egress", spec);
     assert!(bindings.egresses.is_empty());
     let expected = [
         "module.yaml:3:1: error: `port`: expected a whole number from 0 to 65535, found `80900`",
-        "module.yaml:4:1: error: `topics`: expected a name of at most 100 bytes without `/`, found `a/b`",
+        "module.yaml:4:1: error: `topics`: expected a name of at most 100 bytes that neither begins nor ends \
+         with `/`, found `/a`",
         "module.yaml:5:1: warning: unknown field `topic`; did you mean `topics`? (it has no effect)",
     ];
     assert_eq!(found, expected);

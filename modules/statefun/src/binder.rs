@@ -8,7 +8,7 @@ use dormouse_sdk::module::{Binder, Bindings, Component, FunctionBinding, Functio
 
 use crate::function::EndpointProvider;
 use crate::transport::{Retries, Transport, read_okhttp};
-use crate::url::UrlTemplate;
+use crate::url::{self, UrlTemplate};
 
 pub const KIND_V1: &str = "io.statefun.endpoints.v1/http";
 pub const KIND_V2: &str = "io.statefun.endpoints.v2/http";
@@ -140,7 +140,15 @@ fn read_template(
     diagnostics: &mut Diagnostics,
 ) -> Option<UrlTemplate> {
     let text = values::text(node, "urlPathTemplate", diagnostics)?.trim();
-    let template = UrlTemplate::parse(text).and_then(|template| {
+    let anonymous = url::without_user(text);
+    if anonymous.is_some() {
+        diagnostics.warning(
+            &node.span,
+            "`urlPathTemplate`: what stands before `@` has no effect: user names and passwords are not \
+             sent to functions",
+        );
+    }
+    let template = UrlTemplate::parse(anonymous.as_deref().unwrap_or(text)).and_then(|template| {
         if let Some(FunctionTarget::Exact(TypeName { name, .. })) = target {
             template.resolve(name)?;
         }

@@ -114,7 +114,15 @@ impl Transport {
         };
         let mut transport = match kind.trim() {
             ASYNC => read_async(&mut fields, strict, diagnostics),
-            OKHTTP => read_okhttp(fields.optional("timeouts"), strict, diagnostics),
+            OKHTTP => {
+                for name in ["call", "connect"] {
+                    fields.misplaced(name, "with okhttp it belongs into `timeouts`");
+                }
+                for name in ["pool_ttl", "pool_size", "payload_max_bytes"] {
+                    fields.misplaced(name, "the async transport has it, okhttp has not");
+                }
+                read_okhttp(fields.optional("timeouts"), strict, diagnostics)
+            }
             unknown => {
                 let known = list(&[ASYNC, OKHTTP]);
                 let span = node.get("type").map_or(&node.span, |node| &node.span);

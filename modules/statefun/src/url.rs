@@ -94,6 +94,16 @@ fn bracketed(host: &str) -> String {
     if host.contains(':') { format!("[{host}]") } else { host.to_owned() }
 }
 
+/// A URL without its user name and password, if it has any: StateFun does not send them either.
+#[must_use]
+pub fn without_user(url: &str) -> Option<String> {
+    let (scheme, rest) = url.split_once("://")?;
+    let end = rest.find(['/', '?', '#']).unwrap_or(rest.len());
+    let (authority, target) = rest.split_at(end);
+    let (_, host) = authority.rsplit_once('@')?;
+    Some(format!("{scheme}://{host}{target}"))
+}
+
 impl Url {
     /// Where a redirect leads that says `location`.
     pub fn join(&self, location: &str) -> Result<Self, String> {

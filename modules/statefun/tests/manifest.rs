@@ -148,6 +148,45 @@ fn v1_has_timeouts_in_the_spec_and_ignores_a_transport() {
     );
 }
 
+/// StateFun takes the host and drops the rest.
+#[test]
+fn a_user_name_and_password_in_a_url_are_dropped_with_a_warning() {
+    for url in ["http://me:secret@functions:8000/a@b", "http://me@functions:8000/a@b"] {
+        let (bindings, found) = bind(V2, endpoint("example/*", url));
+        assert_eq!(bindings.functions[0].served_at, "http://functions:8000/a@b");
+        assert!(!provider(&bindings).contains("secret"));
+        assert_eq!(
+            found,
+            [
+                "module.yaml:4:1: warning: `urlPathTemplate`: what stands before `@` has no effect: user \
+                 names and passwords are not sent to functions"
+            ]
+        );
+    }
+    let (_, found) = bind(V2, endpoint("example/*", "http://functions/a@b"));
+    assert!(found.is_empty(), "{found:?}");
+}
+
+#[test]
+fn fields_of_the_async_transport_say_where_okhttp_has_them() {
+    let okhttp = ("type", text(6, "io.statefun.transports.v1/okhttp"));
+    let spec = vec![okhttp, ("call", text(7, "5s")), ("pool_size", text(8, "3"))];
+    let (bindings, found) = bind(V2, with_transport(spec));
+    assert!(provider(&bindings).contains("retries: OkHttp, call: 60s"));
+    assert_eq!(
+        found,
+        [
+            "module.yaml:7:1: warning: unknown field `call`; with okhttp it belongs into `timeouts` (it \
+             has no effect)",
+            "module.yaml:8:1: warning: unknown field `pool_size`; the async transport has it, okhttp has \
+             not (it has no effect)",
+        ]
+    );
+    let (_, found) = bind(V2, with_transport(vec![("colour", text(6, "blue"))]));
+    assert_eq!(found.len(), 1);
+    assert_eq!(found[0].matches("`client_key`").count(), 1, "{found:?}");
+}
+
 #[test]
 fn a_misspelt_field_is_a_warning() {
     let mut spec = endpoint("example/*", "http://functions:8000/statefun");

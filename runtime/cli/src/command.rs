@@ -15,7 +15,7 @@ use dormouse_host::registry;
 use dormouse_sdk::manifest::{Diagnostics, Severity, Span};
 
 use crate::failure::Failure;
-use crate::paths::jars;
+use crate::paths::{jars, passed_over};
 use crate::report;
 
 /// Reads manifests and resolves them; everything that is wrong is printed. `unavailable` says how bad it
@@ -32,6 +32,7 @@ fn plan(
     let plan = plan::resolve(&manifest, &linked, &mut diagnostics);
     plan.report_unavailable(unavailable, &mut diagnostics);
     report_jars(paths, &mut diagnostics);
+    report_passed_over(paths, &mut diagnostics);
     report::findings(&mut diagnostics, strict)?;
     Ok(plan)
 }
@@ -44,5 +45,25 @@ fn report_jars(paths: &[PathBuf], diagnostics: &mut Diagnostics) {
             "Java modules are not run in this process: serve their functions over HTTP, and name them in \
              an endpoint",
         );
+    }
+}
+
+/// How many manifests a warning names.
+const NAMED_MAX: usize = 5;
+
+fn report_passed_over(paths: &[PathBuf], diagnostics: &mut Diagnostics) {
+    for (own, others) in passed_over(paths) {
+        let mut named: Vec<String> =
+            others.iter().take(NAMED_MAX).map(|other| other.display().to_string()).collect();
+        if others.len() > NAMED_MAX {
+            named.push(format!("{} more", others.len() - NAMED_MAX));
+        }
+        let span = Span { file: Arc::from(own.as_path()), line: 1, column: 1 };
+        let message = format!(
+            "this one alone is read, and not {}: name those that belong to the application, or move \
+             this one into a directory beside them",
+            named.join(", ")
+        );
+        diagnostics.warning(&span, message);
     }
 }

@@ -1,5 +1,5 @@
 //! Which manifests an argument means: a file itself; a directory its `module.yaml`, else the one of
-//! each directory in it, as in StateFun's image.
+//! each directory in it, as in StateFun's image. A directory that has both is told about.
 
 use std::fs;
 use std::io;
@@ -64,6 +64,34 @@ fn meant(argument: &Path) -> Result<Vec<PathBuf>, String> {
         return Err(format!("{shown}: holds no {MANIFEST}, nor does any directory in it{hint}"));
     }
     Ok(found)
+}
+
+/// Manifests that lie where those of modules do, beside one that is read: the directory's own, and they.
+pub(crate) fn passed_over(arguments: &[PathBuf]) -> Vec<(PathBuf, Vec<PathBuf>)> {
+    let here = [PathBuf::new()];
+    let arguments = if arguments.is_empty() { &here } else { arguments };
+    let with_own = arguments.iter().map(|path| (path, path.join(MANIFEST)));
+    let with_own = with_own.filter(|(_, own)| own.is_file());
+    let found = with_own.map(|(path, own)| (own, beside(path, arguments)));
+    found.filter(|(_, others)| !others.is_empty()).collect()
+}
+
+/// Those of directories that no other argument names. Hidden ones are how Kubernetes mounts files.
+fn beside(directory: &Path, arguments: &[PathBuf]) -> Vec<PathBuf> {
+    let listed = if directory.as_os_str().is_empty() { Path::new(".") } else { directory };
+    let names = entries(listed).unwrap_or_default().into_iter().filter_map(|entry| {
+        let name = entry.file_name()?.to_owned();
+        (!name.as_encoded_bytes().starts_with(b".")).then(|| directory.join(name))
+    });
+    let is_named = |path: &Path| {
+        let same =
+            |argument: &PathBuf| fs::canonicalize(argument).ok() == fs::canonicalize(path).ok();
+        arguments.iter().any(same)
+    };
+    let manifests = names.map(|name| (name.join(MANIFEST), name));
+    let others = manifests
+        .filter(|(manifest, name)| manifest.is_file() && !is_named(name) && !is_named(manifest));
+    others.map(|(manifest, _)| manifest).collect()
 }
 
 /// What lies in a directory, sorted.

@@ -33,7 +33,9 @@ const KEYS: [&str; 2] = ["kind", "spec"];
 pub fn read(files: &[PathBuf], diagnostics: &mut Diagnostics) -> Manifest {
     let mut components = Vec::new();
     for file in files {
-        for document in documents(file, diagnostics) {
+        for document in parsed(file, diagnostics) {
+            let is_tolerant = is_of_statefun(&document.root);
+            let document = document.checked(is_tolerant, diagnostics);
             if old_format::is_old_format(&document) {
                 components.extend(old_format::components(&document, diagnostics));
             } else {
@@ -45,9 +47,14 @@ pub fn read(files: &[PathBuf], diagnostics: &mut Diagnostics) -> Manifest {
     Manifest { components, start: beginning(&Arc::from(first)) }
 }
 
-/// The documents of one YAML file that could be read.
+/// The documents of one YAML file that could be read, read strictly.
 #[must_use]
 pub fn documents(path: &Path, diagnostics: &mut Diagnostics) -> Vec<Node> {
+    let parsed = parsed(path, diagnostics);
+    parsed.into_iter().map(|document| document.checked(false, diagnostics)).collect()
+}
+
+fn parsed(path: &Path, diagnostics: &mut Diagnostics) -> Vec<yaml::Document> {
     let file: Arc<Path> = Arc::from(path);
     match text(path) {
         Ok(text) => yaml::parse(&file, &text, diagnostics),
@@ -91,6 +98,12 @@ fn beginning(file: &Arc<Path>) -> Span {
     Span { file: Arc::clone(file), line: 1, column: 1 }
 }
 
+/// Whether StateFun knows documents of this kind. It passes over much in silence, and applications have it.
+fn is_of_statefun(document: &Node) -> bool {
+    let kind = document.get("kind").and_then(Node::as_text);
+    kind.is_some_and(|kind| kind.starts_with("io.statefun.")) || old_format::is_old_format(document)
+}
+
 /// The component of a document; `None` for an empty one, and for one without a kind (reported).
 fn component(document: &Node, diagnostics: &mut Diagnostics) -> Option<Component> {
     if document.is_null() {
@@ -103,9 +116,8 @@ fn component(document: &Node, diagnostics: &mut Diagnostics) -> Option<Component
         return None;
     };
     let kind = kind_of(document, diagnostics);
-    let tolerant = kind.is_some_and(|(_, kind)| kind.starts_with("io.statefun."));
     for (key, _) in entries {
-        report_stray(key, tolerant, diagnostics);
+        report_stray(key, is_of_statefun(document), diagnostics);
     }
     let spec = document.get("spec").filter(|spec| !spec.is_null());
     if spec.is_none() {

@@ -1,11 +1,14 @@
 //! YAML text → nodes that know their line. Aliases are expanded and merge keys applied within a
-//! fixed budget, so that a small file cannot become a large tree; a key that occurs twice in a map is
-//! reported. After malformed YAML the documents before it are still answered.
+//! fixed budget, so that a small file cannot become a large tree; keys that occur twice in a map and
+//! tags are told with each document. After malformed YAML the documents before it are still answered.
+
+mod lines;
 
 use std::borrow::Cow;
 use std::path::Path;
 use std::sync::Arc;
 
+use crate::yaml::lines::MovedLines;
 use dormouse_sdk::manifest::{Diagnostics, Node, NodeValue, Span};
 use rustc_hash::FxHashMap;
 use saphyr_parser::{Event, Marker, Parser, ScalarStyle, ScanError, Tag};
@@ -16,27 +19,62 @@ pub const DEPTH_MAX: usize = 64;
 /// What the nodes of one file may hold in memory, aliases expanded, in bytes.
 pub const EXPANDED_BYTES_MAX: usize = 64 * 1024 * 1024;
 
+/// A document, and what is doubtful about it.
+#[derive(Debug)]
+pub struct Document {
+    pub root: Node,
+    doubts: Vec<Doubt>,
+}
+
+/// What some readers of YAML pass over in silence, and others refuse.
+#[derive(Debug)]
+struct Doubt {
+    span: Span,
+    message: String,
+    /// What comes of it where it is passed over.
+    outcome: &'static str,
+}
+
+impl Document {
+    /// Reports what is doubtful, as errors or, to whoever passes over it, as warnings. Answers the root.
+    pub fn checked(self, is_tolerant: bool, diagnostics: &mut Diagnostics) -> Node {
+        for Doubt { span, message, outcome } in self.doubts {
+            if is_tolerant {
+                diagnostics.warning(&span, format!("{message}{outcome}"));
+            } else {
+                diagnostics.error(&span, message);
+            }
+        }
+        self.root
+    }
+}
+
 /// Parses a stream of documents.
 #[must_use]
-pub fn parse(file: &Arc<Path>, text: &str, diagnostics: &mut Diagnostics) -> Vec<Node> {
-    let text = text.strip_prefix('\u{feff}').unwrap_or(text);
-    let mut tree = Tree {
-        file: Arc::clone(file),
-        documents: Vec::new(),
-        open: Vec::new(),
-        anchors: FxHashMap::default(),
-        held_bytes: 0,
-    };
-    for event in Parser::new_from_str(text) {
-        let taken = event
-            .map_err(|error| malformed(&error))
-            .and_then(|(event, span)| tree.take(event, span.start, diagnostics));
-        if let Err(stop) = taken {
-            diagnostics.error(&tree.span(stop.at), stop.message);
-            break;
-        }
+pub fn parse(file: &Arc<Path>, text: &str, diagnostics: &mut Diagnostics) -> Vec<Document> {
+    let mut text = Cow::Borrowed(text.strip_prefix('\u{feff}').unwrap_or(text));
+    let mut lines = MovedLines::default();
+    loop {
+        let mut tree = Tree::new(file, lines.clone());
+        let stop = match tree.read(&text) {
+            Ok(()) => return tree.documents,
+            Err(Failed::Parser(error)) => match lines.mend(&text, &error) {
+                Some(mended) => {
+                    text = Cow::Owned(mended);
+                    continue;
+                }
+                None => malformed(&error),
+            },
+            Err(Failed::Bounds(stop)) => stop,
+        };
+        diagnostics.error(&tree.span(stop.at), stop.message);
+        return tree.documents;
     }
-    tree.documents
+}
+
+enum Failed {
+    Parser(ScanError),
+    Bounds(Stop),
 }
 
 /// Why the rest of a file cannot be read.
@@ -49,6 +87,8 @@ fn malformed(error: &ScanError) -> Stop {
     let info = error.info();
     let hint = if info.contains("unknown anchor") {
         " (text that begins with `*` needs quotes)"
+    } else if info.starts_with("invalid indentation") {
+        " (indent what stands inside of brackets)"
     } else {
         ""
     };
@@ -58,10 +98,13 @@ fn malformed(error: &ScanError) -> Stop {
 /// A tree in the making. Collections that are not closed yet wait on a stack of our own.
 struct Tree {
     file: Arc<Path>,
-    documents: Vec<Node>,
+    documents: Vec<Document>,
+    /// Of the document that is being read.
+    doubts: Vec<Doubt>,
     open: Vec<Open>,
     anchors: FxHashMap<usize, Anchored>,
     held_bytes: usize,
+    lines: MovedLines,
 }
 
 struct Open {
@@ -87,27 +130,42 @@ struct Size {
 }
 
 impl Tree {
-    fn take(
-        &mut self,
-        event: Event<'_>,
-        at: Marker,
-        diagnostics: &mut Diagnostics,
-    ) -> Result<(), Stop> {
+    fn new(file: &Arc<Path>, lines: MovedLines) -> Self {
+        Self {
+            file: Arc::clone(file),
+            documents: Vec::new(),
+            doubts: Vec::new(),
+            open: Vec::new(),
+            anchors: FxHashMap::default(),
+            held_bytes: 0,
+            lines,
+        }
+    }
+
+    fn read(&mut self, text: &str) -> Result<(), Failed> {
+        for event in Parser::new_from_str(text) {
+            let (event, span) = event.map_err(Failed::Parser)?;
+            self.take(event, span.start).map_err(Failed::Bounds)?;
+        }
+        Ok(())
+    }
+
+    fn take(&mut self, event: Event<'_>, at: Marker) -> Result<(), Stop> {
         match event {
             Event::Scalar(text, style, anchor, tag) => {
-                let node = self.scalar(text, style, tag.as_deref(), at, diagnostics);
+                let node = self.scalar(text, style, tag.as_deref(), at);
                 self.finished(node, anchor, at)
             }
             Event::SequenceStart(anchor, tag) => {
-                self.refuse_tag(tag.as_deref(), "seq", at, diagnostics);
+                self.doubt_tag(tag.as_deref(), "seq", at);
                 self.begin(at, anchor, Children::List(Vec::new()))
             }
             Event::MappingStart(anchor, tag) => {
-                self.refuse_tag(tag.as_deref(), "map", at, diagnostics);
+                self.doubt_tag(tag.as_deref(), "map", at);
                 let (entries, key) = (Vec::new(), None);
                 self.begin(at, anchor, Children::Map { entries, key })
             }
-            Event::SequenceEnd | Event::MappingEnd => self.end(at, diagnostics),
+            Event::SequenceEnd | Event::MappingEnd => self.end(at),
             Event::Alias(anchor) => self.alias(anchor, at),
             Event::DocumentEnd => {
                 self.anchors.clear();
@@ -120,16 +178,15 @@ impl Tree {
     }
 
     fn scalar(
-        &self,
+        &mut self,
         text: Cow<'_, str>,
         style: ScalarStyle,
         tag: Option<&Tag>,
         at: Marker,
-        diagnostics: &mut Diagnostics,
     ) -> Node {
         let is_text = tag.is_some_and(|tag| tag.is_yaml_core_schema() && tag.suffix == "str");
         if !is_text {
-            self.refuse_tag(tag, "null bool int float", at, diagnostics);
+            self.doubt_tag(tag, "null bool int float", at);
         }
         Node {
             span: self.span(at),
@@ -140,18 +197,13 @@ impl Tree {
         }
     }
 
-    fn refuse_tag(
-        &self,
-        tag: Option<&Tag>,
-        usual: &str,
-        at: Marker,
-        diagnostics: &mut Diagnostics,
-    ) {
+    fn doubt_tag(&mut self, tag: Option<&Tag>, usual: &str, at: Marker) {
         let Some(tag) = tag else { return };
         if !(tag.is_yaml_core_schema() && usual.split(' ').any(|known| known == tag.suffix)) {
             let handle = if tag.is_yaml_core_schema() { "!!" } else { &tag.handle };
             let message = format!("the YAML tag `{handle}{}` has no meaning here", tag.suffix);
-            diagnostics.error(&self.span(at), message);
+            let outcome = " (it has no effect)";
+            self.doubts.push(Doubt { span: self.span(at), message, outcome });
         }
     }
 
@@ -163,13 +215,13 @@ impl Tree {
         Ok(())
     }
 
-    fn end(&mut self, at: Marker, diagnostics: &mut Diagnostics) -> Result<(), Stop> {
+    fn end(&mut self, at: Marker) -> Result<(), Stop> {
         let Some(closed) = self.open.pop() else {
             return Ok(());
         };
         let value = match closed.children {
             Children::List(items) => NodeValue::List(items),
-            Children::Map { entries, .. } => NodeValue::Map(merged(entries, diagnostics)),
+            Children::Map { entries, .. } => NodeValue::Map(merged(entries, &mut self.doubts)),
         };
         let span = self.span(closed.at);
         self.finished(Node { span, value }, closed.anchor, at)
@@ -177,8 +229,11 @@ impl Tree {
 
     fn alias(&mut self, anchor: usize, at: Marker) -> Result<(), Stop> {
         let Some(anchored) = self.anchors.get(&anchor) else {
-            let message = "this alias stands inside of the node that it names".to_owned();
-            return Err(Stop { at, message });
+            let message = match self.open.iter().any(|open| open.anchor == anchor) {
+                true => "this alias stands inside of the node that it names",
+                false => "this alias names an anchor of another document; write the value here",
+            };
+            return Err(Stop { at, message: message.to_owned() });
         };
         if self.open.len() + anchored.size.depth > DEPTH_MAX {
             return Err(too_deep(at));
@@ -209,7 +264,8 @@ impl Tree {
 
     fn place(&mut self, node: Node) {
         let Some(holder) = self.open.last_mut() else {
-            self.documents.push(node);
+            let doubts = std::mem::take(&mut self.doubts);
+            self.documents.push(Document { root: node, doubts });
             return;
         };
         match &mut holder.children {
@@ -232,7 +288,8 @@ impl Tree {
     }
 
     fn span(&self, at: Marker) -> Span {
-        Span { file: Arc::clone(&self.file), line: at.line().max(1), column: at.col() + 1 }
+        let column = self.lines.column(at);
+        Span { file: Arc::clone(&self.file), line: at.line().max(1), column }
     }
 }
 
@@ -259,32 +316,36 @@ fn size(node: &Node) -> Size {
     }
 }
 
-/// Applies `<<` (keys of the map itself win, then earlier merged maps) and reports keys that occur
-/// twice; the first one stays.
-fn merged(entries: Vec<(Node, Node)>, diagnostics: &mut Diagnostics) -> Vec<(Node, Node)> {
-    let mut first: FxHashMap<String, usize> = FxHashMap::default();
+/// Applies `<<` (keys of the map itself win, then earlier merged maps). Of a key that occurs twice the
+/// last value counts, as for StateFun.
+fn merged(entries: Vec<(Node, Node)>, doubts: &mut Vec<Doubt>) -> Vec<(Node, Node)> {
+    let mut places: FxHashMap<String, usize> = FxHashMap::default();
     let mut kept: Vec<(Node, Node)> = Vec::with_capacity(entries.len());
     let mut inherited = Vec::new();
     for (key, value) in entries {
+        if is_merge(&key) {
+            inherited.extend(inheritance(value, doubts));
+            continue;
+        }
         let Some(name) = key.as_text() else {
             kept.push((key, value));
             continue;
         };
-        if let Some(line) = first.get(name) {
-            let message = format!("key `{name}` occurs twice in this map, first in line {line}");
-            diagnostics.error(&key.span, message);
-            continue;
-        }
-        first.insert(name.to_owned(), key.span.line);
-        if is_merge(&key) {
-            inherited.extend(inheritance(value, diagnostics));
-        } else {
+        let Some(place) = places.get(name) else {
+            places.insert(name.to_owned(), kept.len());
             kept.push((key, value));
-        }
+            continue;
+        };
+        let earlier = &mut kept[*place];
+        let line = earlier.0.span.line;
+        let message = format!("key `{name}` occurs twice in this map, also in line {line}");
+        doubts.push(Doubt { span: key.span.clone(), message, outcome: "; this one counts" });
+        *earlier = (key, value);
     }
     for (key, value) in inherited {
-        let line = key.span.line;
-        let is_new = key.as_text().is_none_or(|name| first.insert(name.to_owned(), line).is_none());
+        let place = kept.len();
+        let is_new =
+            key.as_text().is_none_or(|name| places.insert(name.to_owned(), place).is_none());
         if is_new {
             kept.push((key, value));
         }
@@ -297,7 +358,7 @@ fn is_merge(key: &Node) -> bool {
 }
 
 /// The entries that a merge key brings.
-fn inheritance(value: Node, diagnostics: &mut Diagnostics) -> Vec<(Node, Node)> {
+fn inheritance(value: Node, doubts: &mut Vec<Doubt>) -> Vec<(Node, Node)> {
     let maps = match value.value {
         NodeValue::List(items) => items,
         _ => vec![value],
@@ -307,10 +368,13 @@ fn inheritance(value: Node, diagnostics: &mut Diagnostics) -> Vec<(Node, Node)> 
         let found = map.describe();
         match map.value {
             NodeValue::Map(of_map) => entries.extend(of_map),
-            _ => diagnostics.error(
-                &map.span,
-                format!("`<<` merges maps: expected a map or a list of maps, found {found}"),
-            ),
+            _ => doubts.push(Doubt {
+                span: map.span,
+                message: format!(
+                    "`<<` merges maps: expected a map or a list of maps, found {found}"
+                ),
+                outcome: " (it has no effect)",
+            }),
         }
     }
     entries

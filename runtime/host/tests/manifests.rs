@@ -362,6 +362,49 @@ fn malformed_yaml_is_one_error_and_what_stands_before_is_still_checked() {
     );
 }
 
+/// What belongs to `[` or `{` may begin in any column; what is said of it names the column as written.
+#[test]
+fn lines_inside_of_brackets_may_begin_anywhere() {
+    let functions = "functions: a/b, url: http://a";
+    for spec in [
+        format!("spec: {{\n    {functions}\n}}"),
+        format!("spec: {{\n{functions}\n}}"),
+        format!("spec: {{\n{functions},\n# here\nother: [\n1,\n  two\n]\n}}"),
+        format!(
+            "spec:\n    other: [{{\n  a: [\n1\n]\n  }},\n  {{b: 2\n  }}\n  ]\n    <<: {{\n {functions}}}"
+        ),
+    ] {
+        let text = format!("{INGRESS}---\nkind: io.statefun.test.v1/endpoint\n{spec}\n");
+        let (plan, findings) = plan_of(text.as_bytes(), &[]);
+        assert!(!findings.contains("error"), "{text}\n{findings}");
+        assert_eq!(plan.functions.served()[0].served_at, "http://a");
+        assert_eq!(
+            findings.contains("unknown field `other`"),
+            text.contains("other"),
+            "{findings}"
+        );
+    }
+    check(
+        "kind: test.v1/ingress\nspec: {\nid: a/in,\nidd: 1\n}\n",
+        expect![[r#"
+            module.yaml:4:1: error: unknown field `idd`; did you mean `id`?
+        "#]],
+    );
+    let long = |lines: usize| format!("{INGRESS}more:\n  a: [\n{}  ]\n", "1,\n".repeat(lines));
+    check(
+        &long(100),
+        expect![[r#"
+            module.yaml:3:1: error: unknown field `more`; a document has `kind`, `spec`
+        "#]],
+    );
+    check(
+        &long(300),
+        expect![[r#"
+            module.yaml:205:1: error: malformed YAML: invalid indentation (indent what stands inside of brackets)
+        "#]],
+    );
+}
+
 #[test]
 fn what_is_linked_is_found_in_order() {
     let linked = linked().unwrap();
@@ -391,13 +434,42 @@ fn reserved_names_are_refused() {
     );
 }
 
+/// StateFun takes the last one, and says nothing.
 #[test]
-fn duplicate_keys_are_reported() {
+fn of_keys_that_occur_twice_the_last_counts_in_statefuns_kinds_and_others_refuse_them() {
+    let statefun = "kind: io.statefun.test.v1/endpoint\nspec:\n  functions: a/b\n  url: http://a\n  \
+                    functions: a/c\n  \"url\": http://b\n  functions: a/d\n";
+    let (plan, findings) = plan_of(format!("{INGRESS}---\n{statefun}").as_bytes(), &[]);
+    expect![[r#"
+        module.yaml:8:3: warning: key `functions` occurs twice in this map, also in line 6; this one counts
+        module.yaml:9:3: warning: key `url` occurs twice in this map, also in line 7; this one counts
+        module.yaml:10:3: warning: key `functions` occurs twice in this map, also in line 8; this one counts
+    "#]]
+    .assert_eq(&findings);
+    let served: Vec<String> =
+        plan.functions.served().iter().map(|s| format!("{} {}", s.target, s.served_at)).collect();
+    assert_eq!(served, ["a/d http://b"]);
     check(
         "kind: test.v1/ingress\nkind: test.v1/egress\nspec:\n  id: a/b\n  \"id\": a/c\n",
         expect![[r#"
-            module.yaml:2:1: error: key `kind` occurs twice in this map, first in line 1
-            module.yaml:5:3: error: key `id` occurs twice in this map, first in line 4
+            module.yaml:2:1: error: key `kind` occurs twice in this map, also in line 1
+            module.yaml:5:3: error: key `id` occurs twice in this map, also in line 4
+        "#]],
+    );
+}
+
+/// Each document of a file is read by its own kind's rules.
+#[test]
+fn tags_are_passed_over_in_statefuns_kinds() {
+    check(
+        &format!(
+            "kind: io.statefun.test.v1/endpoint\nspec: !mine\n  functions: !!str a/b\n  url: !local http://a\n---\n\
+             {INGRESS}---\nkind: test.v1/egress\nspec: !mine {{id: a/out}}\n"
+        ),
+        expect![[r#"
+            module.yaml:2:7: warning: the YAML tag `!mine` has no meaning here (it has no effect)
+            module.yaml:4:8: warning: the YAML tag `!local` has no meaning here (it has no effect)
+            module.yaml:10:7: error: the YAML tag `!mine` has no meaning here
         "#]],
     );
 }
@@ -417,6 +489,12 @@ fn anchors_aliases_and_merge_keys_work() {
         expect![[r#"
             module.yaml:1:7: error: unknown kind `a/b`; kinds are `dormouse.functions.v1/in-process`, `io.statefun.test.v1/endpoint`, `test.v1/egress`, `test.v1/ingress`, `test.v1/later`
             module.yaml:2:17: error: `<<` merges maps: expected a map or a list of maps, found `text`
+        "#]],
+    );
+    check(
+        &format!("kind: test.v1/ingress\nspec: {{id: &i a/in}}\n---\n{INGRESS}other: *i\n"),
+        expect![[r#"
+            module.yaml:6:8: error: this alias names an anchor of another document; write the value here
         "#]],
     );
     check(

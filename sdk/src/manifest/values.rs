@@ -2,6 +2,7 @@
 //! call them with the field's name; each reports at the value's own position what was expected and what
 //! stands there.
 
+use std::borrow::Cow;
 use std::fmt::Display;
 use std::ops::RangeInclusive;
 use std::time::Duration;
@@ -24,14 +25,14 @@ pub fn text<'n>(node: &'n Node, field: &str, diagnostics: &mut Diagnostics) -> O
     found
 }
 
-/// A whole number within `range`, quoted or not.
+/// A whole number within `range`, quoted or not; its digits may be grouped, as in `1_000`.
 pub fn integer(
     node: &Node,
     field: &str,
     range: RangeInclusive<i64>,
     diagnostics: &mut Diagnostics,
 ) -> Option<i64> {
-    let parsed: Option<i64> = node.as_text().and_then(|text| text.trim().parse().ok());
+    let parsed: Option<i64> = node.as_text().and_then(|text| ungrouped(text)?.parse().ok());
     if let Some(number) = parsed.filter(|number| range.contains(number)) {
         return Some(number);
     }
@@ -69,9 +70,9 @@ pub fn duration(node: &Node, field: &str, diagnostics: &mut Diagnostics) -> Opti
     found
 }
 
-/// A number of bytes with an optional unit of base 1024.
+/// A number of bytes with an optional unit of base 1024; its digits may be grouped, as in `1_048_576`.
 pub fn size(node: &Node, field: &str, diagnostics: &mut Diagnostics) -> Option<u64> {
-    let found = node.as_text().and_then(parse_size);
+    let found = node.as_text().and_then(ungrouped).and_then(|text| parse_size(&text));
     if found.is_none() {
         mismatch(node, field, SIZE_EXPECTED, diagnostics);
     }
@@ -160,6 +161,22 @@ pub fn parse_size(text: &str) -> Option<u64> {
         _ => return None,
     };
     number.checked_mul(1 << shift)
+}
+
+/// Without the `_` that YAML lets stand between digits; `None` for one that stands elsewhere.
+fn ungrouped(text: &str) -> Option<Cow<'_, str>> {
+    let text = text.trim();
+    if !text.contains('_') {
+        return Some(Cow::Borrowed(text));
+    }
+    let is_digit = |byte: Option<&u8>| byte.is_some_and(u8::is_ascii_digit);
+    let bytes = text.as_bytes();
+    let mut places = bytes.iter().enumerate().filter(|(_, byte)| **byte == b'_');
+    let is_between = |(at, _): (usize, &u8)| {
+        is_digit(at.checked_sub(1).and_then(|before| bytes.get(before)))
+            && is_digit(bytes.get(at + 1))
+    };
+    places.all(is_between).then(|| Cow::Owned(text.replace('_', "")))
 }
 
 fn number_and_unit(text: &str) -> Option<(u64, String)> {
@@ -258,6 +275,20 @@ mod tests {
             "module.yaml:7:9: error: `port`: expected a whole number from 0 to 65535, found \
              `${PORT}` (placeholders are not replaced: write the value)"
         );
+    }
+
+    #[test]
+    fn digits_may_be_grouped() {
+        let mut d = Diagnostics::default();
+        assert_eq!(integer(&scalar("8_090"), "port", 0..=65_535, &mut d), Some(8_090));
+        assert_eq!(integer(&scalar("-1_0"), "n", -10..=10, &mut d), Some(-10));
+        assert_eq!(size(&scalar("33_554_432"), "max", &mut d), Some(32 << 20));
+        assert_eq!(size(&scalar("1_024 KiB"), "max", &mut d), Some(1 << 20));
+        assert!(d.found.is_empty());
+        for text in ["_1", "1_", "1__0", "_", "1_k"] {
+            assert!(complaint(|d| integer(&scalar(text), "n", 0..=99, d)).contains(text));
+            assert!(complaint(|d| size(&scalar(text), "max", d)).contains(text));
+        }
     }
 
     #[test]

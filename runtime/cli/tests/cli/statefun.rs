@@ -3,6 +3,7 @@
 
 mod endpoints;
 mod format;
+mod forms;
 mod kafka;
 mod kinesis;
 
@@ -111,4 +112,42 @@ fn directories_of_modules_are_merged_and_java_modules_are_named() {
         exit 2
     "#]]
     .assert_eq(&sandbox.run(&["check", "nowhere"]));
+}
+
+/// StateFun reads the directories of `/opt/statefun/modules` and no file beside them; a directory may be an
+/// application of its own as well.
+#[test]
+fn a_directory_with_a_manifest_and_modules_says_which_it_reads() {
+    let sandbox = Sandbox::new();
+    sandbox.write("modules/module.yaml", format!("{ENDPOINT}{INGRESS}"));
+    let ok = "ok: 1 manifest, 1 ingress, 1 function target, 0 egresses\n";
+    sandbox.write("modules/a/other.yaml", ENDPOINT);
+    sandbox.write("modules/..data/module.yaml", ENDPOINT);
+    assert_eq!(sandbox.run(&["check", "modules"]), format!("{ok}exit 0\n"));
+    sandbox.write("modules/b/module.yaml", "kind: nobody looks at it");
+    sandbox.write("modules/c/module.yaml", ENDPOINT.replace("a/", "c/"));
+    expect![[r#"
+        ok: 1 manifest, 1 ingress, 1 function target, 0 egresses
+        modules/module.yaml:1:1: warning: this one alone is read, and not modules/b/module.yaml, modules/c/module.yaml: name those that belong to the application, or move this one into a directory beside them
+        exit 0
+    "#]]
+    .assert_eq(&sandbox.run(&["check", "modules"]));
+    expect![[r#"
+        ok: 2 manifests, 1 ingress, 2 function targets, 0 egresses
+        modules/module.yaml:1:1: warning: this one alone is read, and not modules/b/module.yaml: name those that belong to the application, or move this one into a directory beside them
+        exit 0
+    "#]]
+    .assert_eq(&sandbox.run(&["check", "modules", "modules/c"]));
+    let mut here = sandbox.command(&["check"]);
+    let output = here.current_dir(sandbox.path("modules")).output().unwrap();
+    let said = sandbox.ended(output);
+    assert!(
+        said.contains(
+            "\nmodule.yaml:1:1: warning: this one alone is read, and not b/module.yaml, c/"
+        ),
+        "{said}"
+    );
+    sandbox.write("modules/module.yaml", "");
+    let said = sandbox.run(&["check", "modules/module.yaml"]);
+    assert!(!said.contains("this one alone"), "a file says itself what is meant: {said}");
 }
