@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 
+use dormouse_protocol::from_wire::TYPE_BYTES_MAX;
 use dormouse_protocol::partition::RESERVED_NAMESPACE_PREFIX;
 use dormouse_protocol::{Address, ID_BYTES_MAX};
 use dormouse_sdk::ingress::Lane;
@@ -14,6 +15,14 @@ pub fn address(path: &str, method: &str, lane: &Lane) -> Result<Address, Refusal
     let [namespace, name, id] = segments(path, method)?;
     if id.len() > ID_BYTES_MAX {
         let text = format!("the id has {} bytes; at most {ID_BYTES_MAX} are allowed", id.len());
+        return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
+    }
+    // Types are remembered as long as the process lives, and are parts of keys.
+    if let Some(part) = [&namespace, &name].into_iter().find(|part| part.len() > TYPE_BYTES_MAX) {
+        let text = format!(
+            "a part of the type has {} bytes; at most {TYPE_BYTES_MAX} each are allowed",
+            part.len()
+        );
         return Err(Refusal::new(StatusCode::BAD_REQUEST, text));
     }
     if namespace.starts_with(RESERVED_NAMESPACE_PREFIX) {

@@ -159,6 +159,7 @@ fn mistakes_have_the_original_header_and_the_right_status() {
     run(async {
         let (memory, address) = ingress();
         let long = format!("PUT /example/person/{}", "x".repeat(32 * 1024 + 1));
+        let longer = format!("PUT /example/{}/x", "n".repeat(1_025));
         let mistakes = [
             ("PUT /example/person", vec![VND], 404, "expected PUT /<namespace>/<type>/<id>"),
             ("PUT /example/person/a/b", vec![VND], 404, "expected PUT"),
@@ -166,6 +167,7 @@ fn mistakes_have_the_original_header_and_the_right_status() {
             ("PUT /example/nobody/x", vec![VND], 404, "nobody serves the function type"),
             ("PUT /dormouse.http/request/x", vec![VND], 403, "cannot be a target"),
             (&long, vec![VND], 400, "the id has 32769 bytes"),
+            (&longer, vec![VND], 400, "a part of the type has 1025 bytes; at most 1024"),
         ];
         for (line, headers, status, text) in mistakes {
             let answer = send(address, line, &headers, "x").await;

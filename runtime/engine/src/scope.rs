@@ -109,6 +109,11 @@ impl Scope {
         })
     }
 
+    /// Whether anything waits to read what the open commit writes.
+    pub(crate) fn has_readers(&self) -> bool {
+        self.awaiting.back().is_some_and(|(number, _)| *number == self.number)
+    }
+
     pub(crate) fn release_when_durable(&mut self, action: Action) {
         self.open.releases.push(action);
     }

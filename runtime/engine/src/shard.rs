@@ -245,6 +245,18 @@ impl Shard {
             && self.scopes.iter().all(|scope| scope.in_flight.is_empty() && scope.open.is_empty())
     }
 
+    /// Whether something of the shard itself waits to read what the open commit writes.
+    #[must_use]
+    pub fn has_readers(&self) -> bool {
+        self.scopes.iter().any(Scope::has_readers)
+    }
+
+    /// Whether something but trims waits to be sealed.
+    #[must_use]
+    pub fn has_unsealed(&self) -> bool {
+        self.scopes.iter().any(|scope| !scope.open.is_empty())
+    }
+
     /// Whether somebody waits for what the open commit holds: another shard, an ingress, an egress, a
     /// function that reads entries.
     #[must_use]

@@ -45,11 +45,12 @@ use crate::driver::report::Report;
 use crate::metrics::ShardMetrics;
 use crate::stall::pulse::Pulse;
 
-/// Longest that a commit which nobody waits for collects effects while invocations wait.
+/// Longest that a commit which nobody waits for collects effects while invocations wait, or are under way
+/// elsewhere.
 const SEAL_AFTER: Duration = Duration::from_millis(5);
 
-/// The same for a commit that somebody waits for: another shard, an ingress, an egress. Sealed at once it
-/// would write as pending what the next turn finishes.
+/// The same for a commit that somebody waits for (another shard, an ingress, an egress) while invocations wait.
+/// Sealed at once it would write as pending what the next turn finishes.
 const RELEASE_AFTER: Duration = Duration::from_millis(2);
 
 /// Bytes from which it is sealed all the same.
@@ -220,7 +221,7 @@ impl Driver {
             return;
         }
         let inbox = self.lane.inbox.clone();
-        match self.shard.next_wake_ms() {
+        match self.next_wake_ms() {
             None => inbox.notified().await,
             Some(at_ms) => {
                 let now_ms = self.clock.now_ms();
@@ -273,12 +274,26 @@ impl Driver {
     }
 
     /// A commit is sealed as soon as the shard has caught up. While invocations wait for their turn it
-    /// may grow: what is finished before the seal need not be written as pending.
+    /// may grow: what is finished before the seal need not be written as pending. While calls are under way
+    /// elsewhere one that nobody waits for may, too: each call that ends would make a commit of its own.
     fn is_seal_due(&self) -> bool {
-        let after = if self.shard.has_releases() { RELEASE_AFTER } else { SEAL_AFTER };
-        self.agenda.is_empty()
-            || self.sealed_at.elapsed() >= after
-            || self.shard.open_bytes() >= SEAL_BYTES
+        let has_releases = self.shard.has_releases();
+        let after = if has_releases { RELEASE_AFTER } else { SEAL_AFTER };
+        let has_calls = self.shard.in_flight() > 0 && self.stops_at.is_none();
+        let is_wanted = has_releases || self.shard.has_readers();
+        let is_growing = !self.agenda.is_empty() || (has_calls && !is_wanted);
+        !is_growing || self.sealed_at.elapsed() >= after || self.shard.open_bytes() >= SEAL_BYTES
+    }
+
+    /// When the shard has something to do though nothing comes in.
+    fn next_wake_ms(&mut self) -> Option<u64> {
+        let wake_ms = self.shard.next_wake_ms();
+        if !self.shard.has_unsealed() {
+            return wake_ms;
+        }
+        let left = SEAL_AFTER.saturating_sub(self.sealed_at.elapsed());
+        let seal_ms = self.clock.now_ms() + left.as_millis() as u64 + 1;
+        Some(wake_ms.map_or(seal_ms, |wake_ms| wake_ms.min(seal_ms)))
     }
 
     fn take_durable(&mut self) -> Result<(), String> {

@@ -4,6 +4,8 @@
 
 #[path = "embedded/application.rs"]
 mod application;
+#[path = "embedded/sealing.rs"]
+mod sealing;
 #[path = "embedded/waiting.rs"]
 mod waiting;
 
