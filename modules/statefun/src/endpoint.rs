@@ -18,6 +18,7 @@ use crate::answer::OCTET_STREAM;
 use crate::attempts::{Failure, FailureKind};
 use crate::connection::{Answer, Request};
 use crate::pool::{Line, Pool};
+use crate::tls::renewal::{self, Made};
 use crate::transport::{Retries, Transport};
 use crate::url::{Authority, Url};
 
@@ -30,7 +31,7 @@ pub struct Endpoint {
     number: u64,
     pub transport: Transport,
     /// Once its files could be read.
-    tls: Mutex<Option<Arc<ClientConfig>>>,
+    tls: Mutex<Option<Made>>,
 }
 
 /// A URL of an endpoint, on one shard.
@@ -59,15 +60,10 @@ impl Endpoint {
 
     /// What connections with TLS need, from the files that the settings name.
     pub fn tls_config(&self) -> Result<Arc<ClientConfig>, Failure> {
-        let mut cached = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
-        if let Some(config) = &*cached {
-            return Ok(Arc::clone(config));
-        }
+        let mut made = self.tls.lock().unwrap_or_else(PoisonError::into_inner);
         let Transport { tls, http_version, .. } = &self.transport;
-        let config =
-            tls.config(*http_version).map_err(|why| Failure::new(FailureKind::Settings, why))?;
-        *cached = Some(Arc::clone(&config));
-        Ok(config)
+        renewal::current(&mut made, tls, *http_version)
+            .map_err(|why| Failure::new(FailureKind::Settings, why))
     }
 
     /// The place behind `url`, on the shard of this thread.

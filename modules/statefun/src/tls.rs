@@ -1,11 +1,12 @@
 //! TLS towards endpoints: what a manifest says about it, and the settings that the TLS library takes.
 //! Files are read when the first connection of an endpoint needs them; until that succeeds, each later
-//! attempt reads them again, so what is corrected on disk is taken without a restart.
+//! attempt reads them again, so what is corrected on disk is taken without a restart; and so is what is renewed.
 
 pub mod certificate;
 mod der;
 mod key;
 pub mod location;
+pub mod renewal;
 mod verify;
 
 use std::io;

@@ -232,6 +232,13 @@ fn read_async(fields: &mut Fields<'_>, strict: bool, d: &mut Diagnostics) -> Tra
                 );
             }
         }
+        for (name, node) in ["read", "write"].map(|name| (name, node.get(name))) {
+            if let Some(node) = node {
+                let message =
+                    format!("`timeouts.{name}` has an effect with the okhttp transport only");
+                d.warning(&node.span, message);
+            }
+        }
         let timeouts = read_timeouts(node, strict, d);
         transport.call = timeouts.call;
         transport.connect = timeouts.connect;

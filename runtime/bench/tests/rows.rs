@@ -101,5 +101,8 @@ fn functions_of_the_sdks_are_measured() {
         let alone = row(&rows, &format!("{name}-1"));
         assert!(figure(alone, "added to a call of the function").is_finite());
     }
+    for language in ["python", "javascript"] {
+        is_limited(&rows, &format!("sdk/{language}/together"), "one call in a request");
+    }
     assert!(figure(row(&rows, "sdk/java/backlog"), "messages per call") >= 1.0);
 }

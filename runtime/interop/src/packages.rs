@@ -30,6 +30,8 @@ pub enum Program {
     GreeterTogether,
     /// The function that does what its message says, in all languages.
     Actor,
+    /// The same, taking several calls in one request, in Python and JavaScript.
+    ActorTogether,
     /// The playground's shopping cart, in Java.
     ShoppingCart,
     /// The playground's connected components, in Python.
@@ -146,7 +148,7 @@ impl Language {
             command.args(["-cp", "target/classes:target/dependency/*"]);
         }
         command.args(arguments).current_dir(directory);
-        if program == Program::GreeterTogether {
+        if matches!(program, Program::GreeterTogether | Program::ActorTogether) {
             command.env("TOGETHER", "1");
         }
         command

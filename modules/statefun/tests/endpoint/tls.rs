@@ -2,6 +2,7 @@
 //! when it does not work.
 
 mod clients;
+mod renewal;
 mod secure;
 
 use std::cell::RefCell;

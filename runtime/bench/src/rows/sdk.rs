@@ -32,6 +32,10 @@ const ONE: u64 = 1;
 /// What a hop may take longer than the function's own time, in microseconds.
 const ADDED_MICROS_MAX: f64 = 1_000.0;
 
+/// Tokens whose calls go together, and how many calls a request may carry.
+const TOGETHER: u64 = 512;
+const CALLS: &str = "  transport: {calls_per_request: 128}\n";
+
 /// Ids that the function passes tokens around.
 const RING: u64 = 10_000;
 
@@ -59,7 +63,7 @@ pub(crate) fn run(bench: &mut Bench) -> Result<()> {
 }
 
 fn one(bench: &mut Bench, name: &str, language: Language) -> Result<()> {
-    let backend = functions(language)?;
+    let backend = functions(language, Program::Actor)?;
     let at = backend.address("functions")?;
     // A virtual machine that compiles as it runs is slow at first: the first run only warms it up.
     generated(bench, &backend, &at, MANY)?;
@@ -67,10 +71,11 @@ fn one(bench: &mut Bench, name: &str, language: Language) -> Result<()> {
     let title = format!("{name} SDK alone, {MANY} connections of a plain load generator");
     let ceiling = outcome.per_second();
     bench.add(outcome.row(&format!("sdk/{name}/alone"), &title));
-    let mut row = passed_on(bench, name, &at, MANY, ceiling)?;
+    let tokens = Tokens { under_way: MANY, per_second: ceiling, transport: "" };
+    let mut row = passed_on(bench, name, &at, &tokens)?;
     row.of_limit("its server alone", ceiling);
-    let reached = row.per_second.unwrap_or(0.0);
-    let is_met = reached >= (0.85 * ceiling).min(50_000.0);
+    let one_by_one = row.per_second.unwrap_or(0.0);
+    let is_met = one_by_one >= (0.85 * ceiling).min(50_000.0);
     row.aim("at least 85 % of its server alone, or 50,000/s", is_met);
     bench.add(row);
 
@@ -78,7 +83,8 @@ fn one(bench: &mut Bench, name: &str, language: Language) -> Result<()> {
     let title = format!("{name} SDK alone, one connection of a plain load generator");
     let single = outcome.per_second();
     bench.add(outcome.row(&format!("sdk/{name}/alone-1"), &title));
-    let mut row = passed_on(bench, name, &at, ONE, single)?;
+    let tokens = Tokens { under_way: ONE, per_second: single, transport: "" };
+    let mut row = passed_on(bench, name, &at, &tokens)?;
     row.name += "-1";
     row.of_limit("its server alone", single);
     let added = 1e6 / row.per_second.unwrap_or(0.0).max(1e-3) - 1e6 / single;
@@ -91,15 +97,36 @@ fn one(bench: &mut Bench, name: &str, language: Language) -> Result<()> {
         row.aim("at least 300,000 messages/s", reached >= 300_000.0);
         bench.add(row);
     }
+    backend.kill()?;
+    match language {
+        Language::Python | Language::JavaScript => together(bench, name, language, one_by_one),
+        Language::Go | Language::Java => Ok(()),
+    }
+}
+
+/// Calls of many addresses in one request, beside `one_by_one` a second.
+fn together(bench: &mut Bench, name: &str, language: Language, one_by_one: f64) -> Result<()> {
+    let backend = functions(language, Program::ActorTogether)?;
+    let at = backend.address("functions")?;
+    generated(bench, &backend, &at, MANY)?;
+    let tokens = Tokens { under_way: TOGETHER, per_second: one_by_one, transport: CALLS };
+    let mut row = passed_on(bench, name, &at, &tokens)?;
+    row.name += "/together";
+    row.of_limit("one call in a request", one_by_one);
+    let is_met = row.per_second.unwrap_or(0.0) >= 2.0 * one_by_one;
+    row.aim("at least twice as many as with one call in a request", is_met);
+    bench.add(row);
     backend.kill()
 }
 
 /// A server with the functions of this language, on its core.
-fn functions(language: Language) -> Result<Process> {
+fn functions(language: Language, program: Program) -> Result<Process> {
     let port = lasting_port()?;
-    let plain = packages::functions(language, Program::Actor)?;
+    let plain = packages::functions(language, program)?;
     let mut command = Command::new("taskset");
     command.args(["-c", SERVER_CORE]).arg(plain.get_program()).args(plain.get_args());
+    let set = plain.get_envs().filter_map(|(name, value)| Some((name, value?)));
+    command.envs(set);
     command.env("PORT", port.to_string());
     if let Some(directory) = plain.get_current_dir() {
         command.current_dir(directory);
@@ -171,12 +198,12 @@ impl Traffic for Call {
     }
 }
 
-/// Dormouse, with the functions' server as its only endpoint.
-fn runtime(bench: &mut Bench, binary: PathBuf, at: &str) -> Result<Server> {
+/// Dormouse, with the functions' server as its only endpoint. `transport` is a part of its spec.
+fn runtime(bench: &mut Bench, binary: PathBuf, at: &str, transport: &str) -> Result<Server> {
     let directory = bench.new_directory();
     let endpoint = format!(
         "---\nkind: io.statefun.endpoints.v2/http\nspec:\n  functions: {RELAY}\n  \
-         urlPathTemplate: http://{at}/statefun\n"
+         urlPathTemplate: http://{at}/statefun\n{transport}"
     );
     Server::start(&Setup {
         binary,
@@ -190,7 +217,7 @@ fn runtime(bench: &mut Bench, binary: PathBuf, at: &str) -> Result<Server> {
 
 /// Many messages for each id before the function can have taken them, so that calls bring what waits.
 fn backlog(bench: &mut Bench, name: &str, at: &str) -> Result<Row> {
-    let server = runtime(bench, own_binary()?, at)?;
+    let server = runtime(bench, own_binary()?, at, "")?;
     let order = Flood { ids: RING, messages: RING * BACKLOG_EACH, sent: 0 };
     let body = order.encode().map_err(anyhow::Error::from_boxed)?;
     server.send(FLOOD, "1", Flood::TYPENAME, &body)?;
@@ -207,10 +234,20 @@ fn backlog(bench: &mut Bench, name: &str, at: &str) -> Result<Row> {
     Ok(row)
 }
 
-/// Tokens that the function passes on, each so often that it takes as long as a row is measured.
-fn passed_on(bench: &mut Bench, name: &str, at: &str, tokens: u64, ceiling: f64) -> Result<Row> {
-    let server = runtime(bench, project_binary("dormouse", "dormouse")?, at)?;
-    let hops = ((ceiling * bench.measured.as_secs_f64()) as u64 / tokens).max(20);
+/// Tokens that the function passes on.
+struct Tokens {
+    under_way: u64,
+    /// So many times they are expected to be passed on, which decides how often each is.
+    per_second: f64,
+    transport: &'static str,
+}
+
+/// Each token is passed on so often that it takes as long as a row is measured.
+fn passed_on(bench: &mut Bench, name: &str, at: &str, load: &Tokens) -> Result<Row> {
+    let binary = project_binary("dormouse", "dormouse")?;
+    let server = runtime(bench, binary, at, load.transport)?;
+    let tokens = load.under_way;
+    let hops = ((load.per_second * bench.measured.as_secs_f64()) as u64 / tokens).max(20);
     let left = int(i32::try_from(hops - 1).context("too many hops")?);
     for token in 0..tokens {
         server.send(RELAY, &(token * (RING / tokens)).to_string(), INT, &left)?;

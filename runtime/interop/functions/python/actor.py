@@ -143,8 +143,11 @@ def tell(context, text):
 
 
 if __name__ == "__main__":
-    # The example's server, with these functions.
+    # The example's server, with these functions; or the one that takes several calls in one request.
     example.handler = RequestReplyHandler(functions)
-    uvicorn.run(
-        example.app, host="127.0.0.1", port=int(os.environ["PORT"]), log_level="warning"
-    )
+    app = example.app
+    if "TOGETHER" in os.environ:
+        import together
+
+        app = together.app
+    uvicorn.run(app, host="127.0.0.1", port=int(os.environ["PORT"]), log_level="warning")

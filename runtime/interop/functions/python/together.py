@@ -1,10 +1,11 @@
-"""The greeter, which takes several calls in one request."""
+"""The greeter, which takes several calls in one request; the actor is served by the same application."""
 import os
 
 import uvicorn
 
 import dormouse_calls
-from functions import body_of, handler, respond
+import functions as example
+from functions import body_of, respond
 
 
 async def app(scope, receive, send):
@@ -15,7 +16,8 @@ async def app(scope, receive, send):
         await respond(send, 404, b"text/plain", b"the functions are at /statefun\n")
         return
     headers = {name.decode().lower(): value.decode() for name, value in scope["headers"]}
-    status, answered, body = await dormouse_calls.answer(handler.handle_async, headers, await body_of(receive))
+    handle = example.handler.handle_async
+    status, answered, body = await dormouse_calls.answer(handle, headers, await body_of(receive))
     answered["content-length"] = str(len(body))
     encoded = [(name.encode(), value.encode()) for name, value in answered.items()]
     await send({"type": "http.response.start", "status": status, "headers": encoded})

@@ -5,7 +5,7 @@
 //! ([`answers`]); retries and budgets of both transports ([`retries`]); effects, their order, callers and
 //! batches ([`effects`], [`callers`], [`batches`], [`delayed`]); state, present and empty, and its
 //! expiration ([`state`]); which endpoint is called ([`routing`]); what ends a job of StateFun ([`errors`]) or
-//! stops all of it ([`limits`]); how state comes from another runtime ([`moving`]). Manifests of all kinds are
+//! stops all of it ([`limits`]); what stays as it is ([`same`]); how state comes from another runtime ([`moving`]). Manifests of all kinds are
 //! among the tests of the command line (`runtime/cli/tests/cli/statefun.rs`); the functions of the official SDKs
 //! and the applications of the playground are in the tests `sdks`.
 
@@ -22,5 +22,6 @@ mod limits;
 mod moving;
 mod retries;
 mod routing;
+mod same;
 mod stage;
 mod state;
