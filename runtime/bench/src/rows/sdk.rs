@@ -72,7 +72,7 @@ fn one(bench: &mut Bench, name: &str, language: Language) -> Result<()> {
     let ceiling = outcome.per_second();
     bench.add(outcome.row(&format!("sdk/{name}/alone"), &title));
     let tokens = Tokens { under_way: MANY, per_second: ceiling, transport: "" };
-    let mut row = passed_on(bench, name, &at, &tokens)?;
+    let mut row = passed_on(bench, name, &backend, &tokens)?;
     row.of_limit("its server alone", ceiling);
     let one_by_one = row.per_second.unwrap_or(0.0);
     let is_met = one_by_one >= (0.85 * ceiling).min(50_000.0);
@@ -84,7 +84,7 @@ fn one(bench: &mut Bench, name: &str, language: Language) -> Result<()> {
     let single = outcome.per_second();
     bench.add(outcome.row(&format!("sdk/{name}/alone-1"), &title));
     let tokens = Tokens { under_way: ONE, per_second: single, transport: "" };
-    let mut row = passed_on(bench, name, &at, &tokens)?;
+    let mut row = passed_on(bench, name, &backend, &tokens)?;
     row.name += "-1";
     row.of_limit("its server alone", single);
     let added = 1e6 / row.per_second.unwrap_or(0.0).max(1e-3) - 1e6 / single;
@@ -110,7 +110,7 @@ fn together(bench: &mut Bench, name: &str, language: Language, one_by_one: f64) 
     let at = backend.address("functions")?;
     generated(bench, &backend, &at, MANY)?;
     let tokens = Tokens { under_way: TOGETHER, per_second: one_by_one, transport: CALLS };
-    let mut row = passed_on(bench, name, &at, &tokens)?;
+    let mut row = passed_on(bench, name, &backend, &tokens)?;
     row.name += "/together";
     row.of_limit("one call in a request", one_by_one);
     let is_met = row.per_second.unwrap_or(0.0) >= 2.0 * one_by_one;
@@ -243,9 +243,10 @@ struct Tokens {
 }
 
 /// Each token is passed on so often that it takes as long as a row is measured.
-fn passed_on(bench: &mut Bench, name: &str, at: &str, load: &Tokens) -> Result<Row> {
+fn passed_on(bench: &mut Bench, name: &str, backend: &Process, load: &Tokens) -> Result<Row> {
     let binary = project_binary("dormouse", "dormouse")?;
-    let server = runtime(bench, binary, at, load.transport)?;
+    let server = runtime(bench, binary, &backend.address("functions")?, load.transport)?;
+    let cpu_before = backend.usage()?.cpu_seconds;
     let tokens = load.under_way;
     let hops = ((load.per_second * bench.measured.as_secs_f64()) as u64 / tokens).max(20);
     let left = int(i32::try_from(hops - 1).context("too many hops")?);
@@ -260,6 +261,8 @@ fn passed_on(bench: &mut Bench, name: &str, at: &str, load: &Tokens) -> Result<R
     let title = format!("{name} SDK, tokens under way from id to id: {tokens}");
     let mut row = Row::new(format!("sdk/{name}"), &title);
     told(&mut row, (begin, end), &server)?;
+    let cpu_micros = (backend.usage()?.cpu_seconds - cpu_before) * 1e6 / all as f64;
+    row.figure("processor time of the functions' server", cpu_micros, "us");
     server.stop()?;
     Ok(row)
 }
