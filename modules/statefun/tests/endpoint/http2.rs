@@ -119,8 +119,10 @@ fn large_bodies_pass_in_both_directions() {
 fn an_answer_beyond_the_limit_is_refused() {
     run(async {
         let (address, _) = plain_server(HTTP2, async |_| good(NO_EFFECTS)).await;
+        let http_version = HttpVersion::Two;
+        // Long enough for one answer on a busy machine.
         let transport =
-            Transport { payload_bytes_max: 2, http_version: HttpVersion::Two, ..brief() };
+            Transport { payload_bytes_max: 2, http_version, call: ms(1_000), ..brief() };
         let message = refusal(call(format!("http://{address}/"), transport).await);
         assert!(message.contains("longer than 2 bytes (`payload_max_bytes`)"), "{message}");
     });
