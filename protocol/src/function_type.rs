@@ -7,7 +7,8 @@ use std::sync::{OnceLock, RwLock};
 
 use rustc_hash::FxHashMap;
 
-/// Distinct function types that one process can know (each is interned for the process's life).
+/// Distinct function types up to which one process takes new ones from outside (each is interned for the
+/// process's life).
 pub const FUNCTION_TYPES_MAX: usize = 65_536;
 
 /// A `<namespace>/<name>` pair as it stands in manifests: kinds, ids, targets, state types.
@@ -76,19 +77,20 @@ fn interner() -> &'static RwLock<Interner> {
 }
 
 impl FunctionType {
-    /// The type of this namespace and name, interning it when it is new.
-    ///
-    /// # Panics
-    /// When more than [`FUNCTION_TYPES_MAX`] distinct types were named: callers that take names from
-    /// outside use [`FunctionType::try_new`].
+    /// The type of this namespace and name, interning it when it is new: for names that are our own or come
+    /// from our store. Those from outside are for [`FunctionType::try_new`].
     #[must_use]
     pub fn new(namespace: &str, name: &str) -> Self {
-        Self::try_new(namespace, name).expect("fewer than 65,536 distinct function types")
+        Self::intern(namespace, name, usize::MAX).expect("nobody stores four billion types")
     }
 
-    /// Like [`FunctionType::new`]; `None` when the process already knows too many types.
+    /// The same for a name from outside; `None` when the process already knows too many types.
     #[must_use]
     pub fn try_new(namespace: &str, name: &str) -> Option<Self> {
+        Self::intern(namespace, name, FUNCTION_TYPES_MAX)
+    }
+
+    fn intern(namespace: &str, name: &str, types_max: usize) -> Option<Self> {
         if let Some(found) = Self::known(namespace, name) {
             return Some(found);
         }
@@ -96,7 +98,7 @@ impl FunctionType {
         if let Some(found) = interner.by_name.get(&(namespace, name)) {
             return Some(*found);
         }
-        if interner.by_index.len() >= FUNCTION_TYPES_MAX {
+        if interner.by_index.len() >= types_max {
             return None;
         }
         let entry: &'static Entry = Box::leak(Box::new(Entry {

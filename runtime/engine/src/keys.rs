@@ -114,11 +114,11 @@ fn push_type(key: &mut Vec<u8>, function_type: FunctionType) {
 pub fn function_type(text: &str) -> Option<FunctionType> {
     let Some(told_apart) = text.strip_prefix(TOLD_APART) else {
         let (namespace, name) = text.rsplit_once('/')?;
-        return FunctionType::try_new(namespace, name);
+        return Some(FunctionType::new(namespace, name));
     };
     let (length, text) = told_apart.split_once('/')?;
     let (namespace, rest) = text.split_at_checked(length.parse().ok()?)?;
-    FunctionType::try_new(namespace, rest.strip_prefix('/')?)
+    Some(FunctionType::new(namespace, rest.strip_prefix('/')?))
 }
 
 /// Overwrites `key` with the prefix of all states of `address`.

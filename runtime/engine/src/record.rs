@@ -86,12 +86,8 @@ fn version(reader: &mut Reader<'_>) -> Result<(), DecodeError> {
 }
 
 fn get_address(reader: &mut Reader<'_>) -> Result<Address, DecodeError> {
-    let namespace = reader.str("namespace")?;
-    let name = reader.str("function name")?;
-    let id = CompactString::new(reader.str("id")?);
-    let function_type = FunctionType::try_new(namespace, name)
-        .ok_or(DecodeError { expected: "fewer distinct function types" })?;
-    Ok(Address { function_type, id })
+    let function_type = FunctionType::new(reader.str("namespace")?, reader.str("function name")?);
+    Ok(Address { function_type, id: CompactString::new(reader.str("id")?) })
 }
 
 fn get_metadata(reader: &mut Reader<'_>) -> Result<Vec<Metadata>, DecodeError> {
