@@ -68,8 +68,10 @@ pub fn brokers(
         }
         return None;
     };
-    let is_right = text.split(',').all(|broker| is_broker(broker.trim()));
-    if !is_right {
+    // Kafka's own client passes over a comma too many.
+    let listed = text.split(',').map(str::trim).filter(|broker| !broker.is_empty());
+    let listed: Vec<&str> = listed.collect();
+    if listed.is_empty() || !listed.iter().all(|broker| is_broker(broker)) {
         let found = field.map_or_else(|| format!("`{text}`"), Node::describe);
         let span = field.map_or(span, |node| &node.span);
         let hint = if text.contains("${") { " (placeholders are not replaced)" } else { "" };
@@ -77,7 +79,7 @@ pub fn brokers(
             .error(span, format!("`address`: expected {BROKERS_EXPECTED}, found {found}{hint}"));
         return None;
     }
-    Some(text)
+    Some(listed.join(","))
 }
 
 /// `host:port`; a name of a protocol before it (`PLAINTEXT://`) is allowed, as Kafka's own client does.

@@ -112,7 +112,9 @@ impl Transport {
             None => ASYNC,
             Some(node) => values::text(node, "type", diagnostics)?,
         };
-        let mut transport = match kind.trim() {
+        // Like all type names: a `/` at the end means nothing.
+        let kind = kind.trim();
+        let mut transport = match kind.strip_suffix('/').unwrap_or(kind) {
             ASYNC => read_async(&mut fields, strict, diagnostics),
             OKHTTP => {
                 for name in ["call", "connect"] {

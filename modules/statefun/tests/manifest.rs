@@ -103,7 +103,7 @@ fn timeouts_switch_the_defaults_of_the_async_transport() {
 
 #[test]
 fn the_okhttp_transport_has_its_own_defaults() {
-    let okhttp = || ("type", text(6, "io.statefun.transports.v1/okhttp"));
+    let okhttp = || ("type", text(6, " io.statefun.transports.v1/okhttp/ "));
     let (bindings, found) = bind(V2, with_transport(vec![okhttp()]));
     assert!(found.is_empty());
     assert!(

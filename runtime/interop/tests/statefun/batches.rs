@@ -100,6 +100,42 @@ fn max_num_batch_requests_does_not_cut_batches() -> Result<()> {
     })
 }
 
+/// StateFun sends all that waits, however much it is.
+#[test]
+fn a_call_takes_a_thousand_messages_at_most() -> Result<()> {
+    const MESSAGES: usize = 1_500;
+    let gate = Gate::default();
+    let held = gate.clone();
+    let handler = move |request: &Request| {
+        if request.batch.target == "s/f/sender" {
+            let send = |all: Effects, n: usize| all.send("s/f/a", &Value::string(&n.to_string()));
+            return (0..MESSAGES).fold(Effects::new(), send).into();
+        }
+        if request.batch.texts()[0] == "first" {
+            held.pass();
+        }
+        nothing()
+    };
+    Stage::play("batches-thousand", "", handler, |stage| {
+        stage.tell("s/f/a", "first")?;
+        stage.endpoint.got("s/f/a", "first")?;
+        stage.tell("s/f/sender", "go")?;
+        stage.endpoint.got("s/f/sender", "go")?;
+        // The acknowledgement of this is behind everything that was sent.
+        stage.tell("s/f/a", "last")?;
+        gate.open();
+        stage.endpoint.got("s/f/a", "last")?;
+        let requests = stage.endpoint.requests_of("s/f/a");
+        let sizes: Vec<usize> = requests.iter().map(|r| r.batch.texts().len()).collect();
+        ensure!(sizes.iter().max() == Some(&1_000), "{sizes:?}");
+        let numbers = (0..MESSAGES).map(|number| number.to_string());
+        let texts = stage.endpoint.texts("s/f/a");
+        let came: Vec<&String> = texts.iter().filter(|t| *t != "first" && *t != "last").collect();
+        ensure!(came.iter().copied().cloned().eq(numbers), "{came:?}");
+        Ok(())
+    })
+}
+
 /// The first error ends a batch in all SDKs, and nothing of it is answered: the others are not lost with it.
 #[test]
 fn a_batch_that_fails_costs_only_the_message_that_makes_it_fail() -> Result<()> {
