@@ -74,9 +74,7 @@ pub fn brokers(
     if listed.is_empty() || !listed.iter().all(|broker| is_broker(broker)) {
         let found = field.map_or_else(|| format!("`{text}`"), Node::describe);
         let span = field.map_or(span, |node| &node.span);
-        let hint = if text.contains("${") { " (placeholders are not replaced)" } else { "" };
-        diagnostics
-            .error(span, format!("`address`: expected {BROKERS_EXPECTED}, found {found}{hint}"));
+        diagnostics.error(span, format!("`address`: expected {BROKERS_EXPECTED}, found {found}"));
         return None;
     }
     Some(listed.join(","))

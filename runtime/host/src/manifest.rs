@@ -36,6 +36,7 @@ pub fn read(files: &[PathBuf], diagnostics: &mut Diagnostics) -> Manifest {
         for document in parsed(file, diagnostics) {
             let is_tolerant = is_of_statefun(&document.root);
             let document = document.checked(is_tolerant, diagnostics);
+            report_placeholders(&document, diagnostics);
             if old_format::is_old_format(&document) {
                 components.extend(old_format::components(&document, diagnostics));
             } else {
@@ -102,6 +103,25 @@ fn beginning(file: &Arc<Path>) -> Span {
 fn is_of_statefun(document: &Node) -> bool {
     let kind = document.get("kind").and_then(Node::as_text);
     kind.is_some_and(|kind| kind.starts_with("io.statefun.")) || old_format::is_old_format(document)
+}
+
+/// Says of values such as `${PORT}` that nothing takes their place, since other tools have placeholders.
+/// Recursion is bounded by [`yaml::DEPTH_MAX`].
+fn report_placeholders(node: &Node, diagnostics: &mut Diagnostics) {
+    match &node.value {
+        NodeValue::Scalar { text, .. } if text.contains("${") => {
+            // The value may be a secret.
+            let message = "`${...}` is taken as it is written: there are no placeholders";
+            diagnostics.warning(&node.span, message);
+        }
+        NodeValue::Scalar { .. } => {}
+        NodeValue::List(items) => {
+            items.iter().for_each(|item| report_placeholders(item, diagnostics));
+        }
+        NodeValue::Map(entries) => {
+            entries.iter().for_each(|(_, value)| report_placeholders(value, diagnostics));
+        }
+    }
 }
 
 /// The component of a document; `None` for an empty one, and for one without a kind (reported).

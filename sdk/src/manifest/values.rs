@@ -117,11 +117,7 @@ pub fn list<'n>(node: &'n Node, field: &str, diagnostics: &mut Diagnostics) -> O
 /// Reports that `node` is not what the field wants.
 pub fn mismatch(node: &Node, field: &str, expected: impl Display, diagnostics: &mut Diagnostics) {
     let found = node.describe();
-    let hint = match node.as_text() {
-        Some(text) if text.contains("${") => " (placeholders are not replaced: write the value)",
-        _ => "",
-    };
-    diagnostics.error(&node.span, format!("`{field}`: expected {expected}, found {found}{hint}"));
+    diagnostics.error(&node.span, format!("`{field}`: expected {expected}, found {found}"));
 }
 
 /// Digits and a unit, with blanks around and between, in any case: days to nanoseconds; no unit means
@@ -269,11 +265,6 @@ mod tests {
         assert_eq!(
             complaint(|d| choice(&scalar("late"), "type", &[("latest", 1), ("date", 2)], d)),
             "module.yaml:7:9: error: `type`: expected one of `latest`, `date`, found `late`"
-        );
-        assert_eq!(
-            complaint(|d| integer(&scalar("${PORT}"), "port", 0..=65_535, d)),
-            "module.yaml:7:9: error: `port`: expected a whole number from 0 to 65535, found \
-             `${PORT}` (placeholders are not replaced: write the value)"
         );
     }
 
