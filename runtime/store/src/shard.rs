@@ -147,11 +147,14 @@ impl ShardStore for Shard {
         let snapshot = disk.base.snapshot();
         drop(state);
         disk.readers.read(move || {
+            // From the beginning once more: what the layers have counts behind what the base has.
             let mut left = bytes_max.max(1);
-            for (at, key) in &unknown {
-                let value = snapshot.get(key)?;
-                left = left.saturating_sub(value.as_ref().map_or(0, Bytes::len));
-                values[*at] = value;
+            let mut unknown = unknown.into_iter().peekable();
+            for at in 0..values.len() {
+                if let Some((_, key)) = unknown.next_if(|(unknown, _)| *unknown == at) {
+                    values[at] = snapshot.get(&key)?;
+                }
+                left = left.saturating_sub(values[at].as_ref().map_or(0, Bytes::len));
                 if left == 0 {
                     values.truncate(at + 1);
                     break;

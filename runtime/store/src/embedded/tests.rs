@@ -139,6 +139,22 @@ fn log_files_go_only_when_the_base_covers_them() {
 }
 
 #[test]
+fn values_of_base_and_memory_together_are_no_more_than_fit() {
+    let place = Place::new();
+    let store = place.open();
+    let mut shard = open_shard(&*store, 0, &[0]);
+    shard.append(&put("a", &[1; 1_000])).unwrap();
+    checkpoint(&store);
+    for id in ["b", "c"] {
+        shard.append(&put(id, &[1; 1_000])).unwrap();
+    }
+    let keys: Vec<_> = ["a", "b", "c"].map(|id| state_key(0, id)).into();
+    for (bytes_max, count) in [(1_000, 1), (1_001, 2), (2_000, 2), (2_001, 3)] {
+        assert_eq!(wait(shard.get(keys.clone(), bytes_max)).unwrap().len(), count, "{bytes_max}");
+    }
+}
+
+#[test]
 fn a_failed_write_or_sync_ends_everything() {
     for step in [Step::Write, Step::Sync] {
         let place = Place::new();
