@@ -16,6 +16,9 @@ use crate::driver::inbox::Local;
 /// A batch may bring at least one in so many of the bytes that all may: so many are under way at a time.
 const BATCHES: usize = 8;
 
+/// Keys of a batch, about: whoever has its answer goes on while the rest is read.
+const KEYS_TOGETHER: usize = 64;
+
 /// How fast an estimate falls, when values are shorter than it: by one in so many, with each value.
 const FALLS_BY: usize = 16;
 
@@ -96,7 +99,8 @@ impl Reads {
         // When nothing is under way that could make room, one goes on all the same.
         let is_full = awake_bytes >= self.awake_bytes_max;
         let may_wake = !is_full || (!has_calls && self.reserved == 0);
-        let keys_max = if is_full { 1 } else { (room / self.value_bytes.max(1)).max(1) };
+        let keys_max =
+            if is_full { 1 } else { (room / self.value_bytes.max(1)).clamp(1, KEYS_TOGETHER) };
         let mut wanted = Vec::new();
         let mut keys = 0;
         while keys < keys_max {
@@ -233,6 +237,19 @@ mod tests {
         reads.take(short, values(9_000, 2));
         let long = reads.next(IDLE).unwrap();
         assert_eq!((long.wanted.len(), long.bytes), (1, 8_000), "one at a time");
+    }
+
+    #[test]
+    fn the_first_answers_come_while_the_rest_is_read() {
+        let mut reads = Reads::new(1 << 20, 1 << 20);
+        reads.value_bytes = 100;
+        for slot in 0..3 * KEYS_TOGETHER as u32 {
+            let id = InvocationId { slot, generation: 1 };
+            reads.add(GetFor::State { id, first: 0 }, vec![vec![1]]);
+        }
+        for _ in 0..3 {
+            assert_eq!(reads.next(IDLE).unwrap().wanted.len(), KEYS_TOGETHER);
+        }
     }
 
     #[test]
