@@ -1,5 +1,5 @@
 //! The base: one LSM tree that holds everything as of the last checkpoint. Only checkpoints write it,
-//! each as one sorted ingestion that becomes visible and durable at once (the tree syncs its tables,
+//! each as one sorted run of tables that becomes visible and durable at once (the tree syncs its tables,
 //! their directory, and then the version file that names them).
 //!
 //! One tree for all spaces: a checkpoint is then one atomic step, and since every key begins with its
@@ -7,6 +7,7 @@
 
 pub(crate) mod damage;
 pub(crate) mod files;
+mod runs;
 
 use std::collections::BTreeMap;
 use std::fmt;
@@ -18,13 +19,15 @@ use std::sync::{Arc, Mutex};
 
 use bytes::Bytes;
 use lsm_tree::compaction::Leveled;
-use lsm_tree::config::PinningPolicy;
+use lsm_tree::config::{PinningPolicy, RestartIntervalPolicy};
 use lsm_tree::{
-    AbstractTree, AnyTree, Cache, Config, Guard, SequenceNumberCounter, Table, UserValue,
+    AbstractTree, AnyTree, Cache, Config, DescriptorTable, Guard, InternalValue,
+    SequenceNumberCounter, Table, UserValue, ValueType,
 };
 
 use crate::StoreError;
 use crate::base::files::{RESTORE, TableFile};
+use crate::base::runs::{Runs, Written};
 use crate::pace::{Pace, PacedCompaction, Steps};
 use crate::signals::lock;
 
@@ -33,6 +36,15 @@ use crate::signals::lock;
 const TABLE_BYTES_MAX: u64 = 16 << 20;
 /// Memory for compaction unless somebody says otherwise.
 const COMPACTION_BYTES: u64 = 32 << 20;
+/// Tables whose files stay open. A base has one for each 16 MB: with fewer, reads of a large one would open
+/// files all the time.
+const OPEN_TABLES_MAX: usize = 4_096;
+/// Rows of a block that are searched one by one, at most.
+const ROWS_BETWEEN_RESTARTS: u8 = 4;
+/// Memory that tells the runs of the first level apart: one in so many bytes of that for compaction, which
+/// bounds how many there are.
+const MASKS_SHARE: u64 = 4;
+const MASKS_BYTES_MAX: u64 = 32 << 20;
 /// Where the tree has its tables.
 const TABLES_FOLDER: &str = "tables";
 /// A value of this length has a block of its own.
@@ -60,6 +72,8 @@ pub(crate) struct Base {
     visible: SequenceNumberCounter,
     has_rows: AtomicBool,
     pace: Arc<Pace>,
+    /// Changed under the lock, so that what is found in the tree last is what stays.
+    runs: Mutex<Arc<Runs>>,
     /// Sequence numbers that reads in flight look at, and how many of them: compaction keeps those.
     reads: Mutex<BTreeMap<u64, usize>>,
 }
@@ -110,6 +124,8 @@ impl Base {
         };
         let tree = Config::new(path, seqno.clone(), visible.clone())
             .use_cache(Arc::new(Cache::with_capacity_bytes(cache_bytes)))
+            .use_descriptor_table(Some(Arc::new(DescriptorTable::new(OPEN_TABLES_MAX))))
+            .data_block_restart_interval_policy(RestartIntervalPolicy::all(ROWS_BETWEEN_RESTARTS))
             .index_block_pinning_policy(PinningPolicy::all(true))
             .filter_block_pinning_policy(PinningPolicy::all(true))
             .index_block_partitioning_policy(PinningPolicy::all(false))
@@ -120,6 +136,7 @@ impl Base {
         seqno.set(next);
         visible.set(next);
         let has_rows = AtomicBool::new(tree.table_count() > 0);
+        let runs = Arc::new(Runs::open(&tree, masks_bytes(COMPACTION_BYTES)));
         Ok(Self {
             tree,
             compaction_bytes: COMPACTION_BYTES,
@@ -128,6 +145,7 @@ impl Base {
             visible,
             has_rows,
             pace,
+            runs: Mutex::new(runs),
             reads: Mutex::default(),
         })
     }
@@ -135,7 +153,8 @@ impl Base {
     /// Gives compaction so much memory: the index of a table that is being written holds on to every block
     /// that its rows were read from, and each run that is merged to the block that it is at.
     pub(crate) fn with_compaction_of(self, bytes: u64) -> Self {
-        Self { compaction_bytes: bytes, ..self }
+        let runs = Mutex::new(Arc::new(Runs::open(&self.tree, masks_bytes(bytes))));
+        Self { compaction_bytes: bytes, runs, ..self }
     }
 
     /// What checkpoints and compaction look at for their pace.
@@ -153,7 +172,9 @@ impl Base {
         let mut reads = lock(&self.reads);
         let seqno = self.visible.get();
         *reads.entry(seqno).or_default() += 1;
-        Snapshot { base: Arc::clone(self), seqno }
+        drop(reads);
+        let runs = Arc::clone(&lock(&self.runs));
+        Snapshot { base: Arc::clone(self), seqno, runs }
     }
 
     /// Writes rows (`None`: the key is deleted), sorted by key and without duplicates. They are
@@ -164,19 +185,29 @@ impl Base {
     ) -> Result<(), StoreError> {
         let wrap = |error| tree_error(&self.path, "during a checkpoint", error);
         let is_empty = self.is_empty();
-        let tables = self.path.join(TABLES_FOLDER);
-        let io = |error| StoreError::io(&tables, error);
-        let mut steps = Steps::new(Arc::clone(&self.pace), &tables).map_err(io)?;
-        let mut ingestion = self.tree.ingestion().map_err(wrap)?;
-        for (key, value) in rows {
-            match value {
-                Some(value) => ingestion.write(key, value).map_err(wrap)?,
-                None if is_empty => continue,
-                None => ingestion.write_tombstone(key).map_err(wrap)?,
-            }
-            steps.wrote(key.len() + value.map_or(0, <[u8]>::len)).map_err(io)?;
+        let mut rows = rows.filter(|(_, value)| value.is_some() || !is_empty).peekable();
+        if rows.peek().is_none() {
+            return Ok(());
         }
-        ingestion.finish().map_err(wrap)?;
+        let directory = self.path.join(TABLES_FOLDER);
+        let steps = Steps::new(Arc::clone(&self.pace), &directory);
+        let mut steps = steps.map_err(|error| StoreError::io(&directory, error))?;
+        let mut written = Written::default();
+        // Newer than all there is. Nobody sees it before the tables are registered, whatever compaction makes
+        // visible meanwhile: a snapshot reads the version that was the newest when it was taken.
+        let seqno = self.seqno.next();
+        let rows = rows.map(|(key, value)| {
+            steps.wrote(key.len() + value.map_or(0, <[u8]>::len))?;
+            written.note(key);
+            let kind = if value.is_some() { ValueType::Value } else { ValueType::Tombstone };
+            Ok(InternalValue::from_components(key, value.unwrap_or_default(), seqno, kind))
+        });
+        // The tree's own ingestion would keep neither filters nor indexes of the new tables in memory.
+        if let Some((tables, _)) = self.tree.flush_to_tables(rows).map_err(wrap)? {
+            self.tree.register_tables(&tables, None, None, &[], 0).map_err(wrap)?;
+            let mut runs = lock(&self.runs);
+            *runs = Arc::new(runs.after_checkpoint(&self.tree, &tables, &written));
+        }
         debug_assert!(self.seqno.get() >= self.visible.get());
         self.has_rows.store(self.tree.table_count() > 0, Ordering::Release);
         Ok(())
@@ -197,7 +228,12 @@ impl Base {
             damage::first_of(&self.tables(|_| true), "found during compaction")
                 .unwrap_or_else(|| tree_error(&self.path, "during compaction", error))
         })?;
-        Ok(self.tree.current_version().id() != before)
+        let is_changed = self.tree.current_version().id() != before;
+        if is_changed {
+            let mut runs = lock(&self.runs);
+            *runs = Arc::new(runs.after_compaction(&self.tree));
+        }
+        Ok(is_changed)
     }
 
     /// Runs of the first level from which on a checkpoint waits.
@@ -240,7 +276,10 @@ impl Base {
 #[derive(Debug)]
 pub(crate) struct Snapshot {
     base: Arc<Base>,
+    /// What ranges are read as of.
     seqno: u64,
+    /// What single keys are read from: all that checkpoints have written.
+    runs: Arc<Runs>,
 }
 
 impl Drop for Snapshot {
@@ -257,14 +296,7 @@ impl Drop for Snapshot {
 
 impl Snapshot {
     pub(crate) fn get(&self, key: &[u8]) -> Result<Option<Bytes>, StoreError> {
-        if self.seqno == 0 {
-            return Ok(None);
-        }
-        let value = self
-            .base
-            .tree
-            .get(key, self.seqno)
-            .map_err(|error| self.base.read_error(key, key, error))?;
+        let value = self.runs.get(key).map_err(|error| self.base.read_error(key, key, error))?;
         Ok(value.map(kept))
     }
 
@@ -289,6 +321,10 @@ impl Snapshot {
 /// in memory. A long one is nearly all of its block.
 fn kept(value: UserValue) -> Bytes {
     if value.len() < LONG_BYTES { Bytes::copy_from_slice(&value) } else { Bytes::from_owner(value) }
+}
+
+fn masks_bytes(compaction_bytes: u64) -> u64 {
+    (compaction_bytes / MASKS_SHARE).min(MASKS_BYTES_MAX)
 }
 
 fn tree_error(path: &Path, context: &str, error: lsm_tree::Error) -> StoreError {

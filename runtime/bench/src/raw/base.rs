@@ -11,7 +11,7 @@ use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::time::{Duration, Instant};
 
 use anyhow::{Context as _, Result, ensure};
-use lsm_tree::config::PinningPolicy;
+use lsm_tree::config::{PinningPolicy, RestartIntervalPolicy};
 use lsm_tree::{AbstractTree as _, AnyTree, Cache, Config, Guard as _, SequenceNumberCounter};
 
 use crate::functions::generator::mix;
@@ -31,6 +31,8 @@ const MAP_ROWS: usize = 150_000;
 /// a table.
 const FRESH_RUNS_MERGED: u8 = 12;
 const TABLE_BYTES: u64 = 16 << 20;
+/// How the store writes its blocks: rows that are searched one by one.
+const ROWS_BETWEEN_RESTARTS: u8 = 4;
 
 /// Messages between two looks at the clock.
 const TURN: usize = 256;
@@ -163,6 +165,7 @@ impl Base {
         let visible = SequenceNumberCounter::default();
         let tree = Config::new(path, seqno, visible.clone())
             .use_cache(Arc::new(Cache::with_capacity_bytes(CACHE_BYTES)))
+            .data_block_restart_interval_policy(RestartIntervalPolicy::all(ROWS_BETWEEN_RESTARTS))
             .index_block_pinning_policy(PinningPolicy::all(true))
             .filter_block_pinning_policy(PinningPolicy::all(true))
             .index_block_partitioning_policy(PinningPolicy::all(false))
