@@ -156,7 +156,8 @@ function! { "test/bounded", bounded }
 async fn at_the_bound_of_calls_in_flight_the_next_wait_for_a_place_in_order() {
     const BOUND: usize = 4;
     let mut application = Application::new(1, 4);
-    application.settings.limits.in_flight = BOUND;
+    // One type never takes more than half of the places.
+    application.settings.limits.in_flight = 2 * BOUND;
     let metrics = Arc::clone(&application.metrics);
     application
         .run(async move |lane| {
