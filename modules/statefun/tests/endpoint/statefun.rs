@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use dormouse_statefun::transport::Transport;
 use http_body_util::Full;
+use tokio::io::AsyncWriteExt as _;
 
 use crate::calls::{
     GOOD_RAW, NO_EFFECTS, assert_no_effects, bob, brief, call, function, ms, refusal, run,
@@ -300,5 +301,51 @@ fn compressed_answers_and_errors_are_unpacked() {
             outcome(transport, (200, &[OCTETS, ("Content-Encoding", "gzip")], bomb)).await;
         let message = ended.unwrap_err();
         assert!(message.contains("the unpacked answer is longer than 33554432 bytes"), "{message}");
+    });
+}
+
+/// Byte by byte.
+async fn trickle(stream: &mut tokio::net::TcpStream, answer: &[u8]) {
+    read_request(stream).await;
+    for byte in answer {
+        if stream.write_all(&[*byte]).await.is_err() {
+            return;
+        }
+        tokio::time::sleep(ms(20)).await;
+    }
+}
+
+#[test]
+fn an_answer_that_trickles_is_read_while_call_has_not_passed() {
+    run(async {
+        let address = raw_server(async |_, mut stream| trickle(&mut stream, GOOD_RAW).await).await;
+        // Longer than the silence that is allowed, which no pause is.
+        let transport = Transport { read: Some(ms(1_000)), ..Transport::okhttp() };
+        let begun = Instant::now();
+        assert_no_effects(call(format!("http://{address}/"), transport).await);
+        assert!(begun.elapsed() > ms(1_000));
+        let connections = Rc::new(std::cell::Cell::new(0));
+        let seen = Rc::clone(&connections);
+        let address = raw_server(move |number, mut stream| {
+            seen.set(number);
+            async move { trickle(&mut stream, GOOD_RAW).await }
+        })
+        .await;
+        let transport = Transport { call: ms(200), ..Transport::default() };
+        let message = refusal(call(format!("http://{address}/"), transport).await);
+        assert!(message.contains("expected an answer within "), "{message}");
+        assert_eq!(connections.get(), 1, "a call that has had its time is not made again");
+    });
+}
+
+/// `localhost` has an address of each family on most machines, and the server listens on one of them.
+#[test]
+fn a_host_is_called_at_the_address_that_serves() {
+    run(async {
+        let (address, seen) = hyper_server(async |_| good(NO_EFFECTS)).await;
+        let port = address.port();
+        assert_no_effects(call(format!("http://localhost:{port}/f"), Transport::default()).await);
+        let head = &seen.heads.borrow()[0];
+        assert_eq!(head.headers["host"], format!("localhost:{port}"));
     });
 }
