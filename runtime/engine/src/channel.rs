@@ -6,6 +6,7 @@ use std::collections::VecDeque;
 use std::sync::Arc;
 
 use dormouse_protocol::{Message, Partition};
+use smallvec::SmallVec;
 
 /// One frame between the owners of two partitions.
 #[derive(Clone, Debug)]
@@ -16,10 +17,13 @@ pub struct Frame {
     pub body: FrameBody,
 }
 
+/// The messages of a batch. Between two partitions mostly one or two go at a time: these cost no list.
+pub type BatchMessages = SmallVec<[Arc<Message>; 2]>;
+
 #[derive(Clone, Debug)]
 pub enum FrameBody {
     /// All messages numbered `after + 1 ..= after + messages.len()`, from `from` to `to`.
-    Batch { epoch: u64, after: u64, opens: bool, messages: Vec<Arc<Message>> },
+    Batch { epoch: u64, after: u64, opens: bool, messages: BatchMessages },
     /// `from` has taken everything numbered at most `taken`, and will not lose that.
     Confirm { epoch: u64, taken: u64 },
     /// `from` misses messages: it has taken `taken` and got a batch that begins later.

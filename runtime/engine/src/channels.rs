@@ -1,16 +1,17 @@
 //! Messages to partitions of other scopes: numbered by the sender, repeated until confirmed, taken
 //! once by the receiver.
 
+use std::hint::black_box;
 use std::sync::Arc;
 
 use bytes::Bytes;
 use dormouse_protocol::partition::placement_hash;
-use dormouse_protocol::{Message, Partition};
+use dormouse_protocol::{Address, Message, Partition};
 use smallvec::SmallVec;
 
 use crate::action::{Action, ScanFor, ScanRange};
 use crate::breakage::{Breakage, breaks};
-use crate::channel::{Frame, FrameBody, InMark, OutChannel};
+use crate::channel::{BatchMessages, Frame, FrameBody, InMark, OutChannel};
 use crate::codec::{DecodeError, Reader};
 use crate::commit::Trim;
 use crate::keys;
@@ -78,17 +79,51 @@ impl Shard {
         self.actions.push(Action::Frame(Frame { from: sender, to: receiver, body }));
     }
 
-    /// Looks at who will get the messages of frames that come soon, which changes nothing. The processor
-    /// then waits for the memory of all of them at once.
+    /// Whether the open commit holds messages to other scopes that are for one of these partitions.
+    #[must_use]
+    pub fn has_sends_to(&self, is_one: impl Fn(Partition) -> bool) -> bool {
+        let mut sends = self.scopes.iter().flat_map(|scope| &scope.open.sends);
+        sends.any(|(_, receiver)| is_one(*receiver))
+    }
+
+    /// Looks at what frames that come soon will need, which changes nothing: at their messages and who will
+    /// get these, and at what is confirmed. Step by step for all of them, since one look waits for memory
+    /// that the next one depends on: the processor then waits for all of them at once.
     pub fn look_ahead<'a>(&self, frames: impl Iterator<Item = &'a Frame>) {
-        let batches = frames.filter_map(|frame| match &frame.body {
-            FrameBody::Batch { messages, .. } => Some(messages),
-            _ => None,
-        });
-        let targets = batches.flatten().map(|message| &message.target);
+        let mut targets = SmallVec::<[&Address; 64]>::new();
+        for frame in frames {
+            match &frame.body {
+                FrameBody::Batch { messages, .. } => {
+                    let begun = targets.len();
+                    targets.extend(messages.iter().map(|message| &message.target));
+                    // Written by another processor.
+                    targets[begun..].iter().for_each(|target| {
+                        black_box(target.id.len());
+                    });
+                }
+                FrameBody::Confirm { .. } => self.fetch_confirmed(frame.to, frame.from),
+                _ => {}
+            }
+        }
         let guess = |target| self.activations.guess(placement_hash(target), target);
-        let guessed: SmallVec<[u32; 64]> = targets.filter_map(guess).collect();
+        let guessed: SmallVec<[u32; 64]> = targets.into_iter().filter_map(guess).collect();
         guessed.into_iter().for_each(|slot| self.activations.fetch(slot));
+    }
+
+    fn fetch_confirmed(&self, sender: Partition, receiver: Partition) {
+        let part = self.parts[usize::from(sender.0)].as_ref();
+        let channel = part.and_then(|part| part.channels[usize::from(receiver.0)].as_ref());
+        black_box(channel.and_then(|channel| Some(channel.window.front()?.weight())));
+    }
+
+    /// Looks at what sending on a channel needs.
+    #[inline]
+    pub(crate) fn fetch_channel(&self, sender: Partition, receiver: Partition) {
+        let part = self.parts[usize::from(sender.0)].as_ref();
+        if let Some(channel) = part.and_then(|part| part.channels[usize::from(receiver.0)].as_ref())
+        {
+            black_box((channel.next, channel.window.back().map(Arc::as_ptr), channel.is_touched));
+        }
     }
 
     /// A frame for a partition of this shard. One for a partition that it does not own is dropped: its
@@ -120,7 +155,7 @@ impl Shard {
         receiver: Partition,
         sender: Partition,
         (epoch, after, opens): (u64, u64, bool),
-        messages: Vec<Arc<Message>>,
+        messages: BatchMessages,
     ) {
         let mut mark = self.part(receiver).marks[usize::from(sender.0)].unwrap_or_default();
         if epoch < mark.epoch {

@@ -156,10 +156,14 @@ pub struct OpBuffer {
 }
 
 impl OpBuffer {
-    /// None yet; with room for so many bytes.
+    /// Forgets all of them, and keeps their memory for the next ones unless that is more than so many bytes.
     #[must_use]
-    pub fn with_room(bytes: usize) -> Self {
-        Self { bytes: Vec::with_capacity(bytes), count: 0 }
+    pub fn emptied(mut self, kept_bytes_max: usize) -> Self {
+        if self.bytes.capacity() > kept_bytes_max {
+            return Self::default();
+        }
+        self.bytes.clear();
+        Self { bytes: self.bytes, count: 0 }
     }
 
     #[inline]
@@ -254,5 +258,24 @@ impl<'a> Iterator for OpIter<'a> {
         let op = self.read();
         self.damaged = op.is_none();
         op
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn the_memory_of_operations_is_used_again_up_to_a_bound() {
+        let mut ops = OpBuffer::default();
+        ops.put(b"key", &[7; 1_000]);
+        ops.delete(b"other");
+        let (memory, bytes) = (ops.as_bytes().as_ptr(), ops.bytes.capacity());
+        let mut next = ops.emptied(bytes);
+        assert!(next.is_empty() && next.iter().next().is_none());
+        next.put(b"key", b"value");
+        assert_eq!((next.as_bytes().as_ptr(), next.len()), (memory, 1));
+        let last = next.emptied(bytes - 1);
+        assert_eq!((last.bytes.capacity(), last.len()), (0, 0));
     }
 }

@@ -198,7 +198,7 @@ impl Shard {
         let mut targets = SmallVec::<[Target; LOOKED_UP_TOGETHER]>::new();
         while messages.len() > 0 {
             let next = messages.as_slice().iter().take(LOOKED_UP_TOGETHER);
-            self.look_up_all(next.map(|(target, _)| target), &mut targets);
+            self.look_up_all(partition, next.map(|(target, _)| target), &mut targets);
             for (at, (target, value)) in targets.drain(..).zip(messages.by_ref()) {
                 let message = Message { target, caller: Some(sender.clone()), value };
                 self.send_to(at, partition, message);
@@ -206,10 +206,11 @@ impl Shard {
         }
     }
 
-    /// Looks up some addresses, step by step for all of them: one look waits for memory that the next one
-    /// depends on.
+    /// Looks up some addresses that an instance of `sender` sends to, step by step for all of them: one look
+    /// waits for memory that the next one depends on.
     fn look_up_all<'a>(
         &self,
+        sender: Partition,
         addresses: impl Iterator<Item = &'a Address> + Clone,
         targets: &mut SmallVec<[Target; LOOKED_UP_TOGETHER]>,
     ) {
@@ -218,6 +219,8 @@ impl Shard {
             // Nobody of another shard is awake here.
             if self.parts[usize::from(target.partition.0)].is_some() {
                 target.found = self.activations.guess(target.hash, address);
+            } else {
+                self.fetch_channel(sender, target.partition);
             }
         }
         targets.iter().filter_map(|target| target.found).for_each(|it| self.activations.fetch(it));

@@ -52,7 +52,7 @@ mod types;
 
 pub use action::{Action, EgressOut, Fate, GetFor, ScanFor, ScanRange, TokenRow};
 pub use activation::ACTIVATION_BYTES;
-pub use channel::{Frame, FrameBody};
+pub use channel::{BatchMessages, Frame, FrameBody};
 pub use commit::{Admission, Commit, Fence, Op, OpBuffer, Opened, PartMeta, Trim};
 pub use dead::DeadLetter;
 pub use event::{Completed, Event, InvocationId, Redeem, SubmitToken};

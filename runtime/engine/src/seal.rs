@@ -16,8 +16,8 @@ use crate::shard::Shard;
 /// Activations that are looked at before the first of them is worked on.
 const FETCHED_TOGETHER: usize = 16;
 
-/// Bytes that an open commit has room for from the start, at most: as many as the last one took.
-const OPS_KEPT_BYTES: usize = 256 << 10;
+/// Memory of one commit's operations that is kept for the next one, in bytes.
+const OPS_KEPT_BYTES: usize = 512 << 10;
 
 impl Shard {
     /// Hands to the store what was collected since the last call, as far as it has free places.
@@ -29,6 +29,15 @@ impl Shard {
             if has_place && is_due {
                 self.seal_scope(index);
             }
+        }
+    }
+
+    /// Takes back the memory of a commit that the store has taken: memory that goes to the system and comes
+    /// back with each commit is cleared each time.
+    pub fn reuse(&mut self, scope: u32, ops: OpBuffer) {
+        let open = &mut self.scopes[scope as usize].open;
+        if open.ops.is_empty() {
+            open.ops = ops.emptied(OPS_KEPT_BYTES);
         }
     }
 
@@ -44,7 +53,6 @@ impl Shard {
         let parts = self.close_parts(index);
         let scope = &mut self.scopes[index];
         let open = std::mem::take(&mut scope.open);
-        scope.open.ops = OpBuffer::with_room(open.ops.as_bytes().len().min(OPS_KEPT_BYTES));
         let number = scope.number;
         scope.number += 1;
         if let Some(last) = scope.in_flight.back() {

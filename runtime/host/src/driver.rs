@@ -4,6 +4,7 @@
 mod agenda;
 mod alarm;
 mod budget;
+mod cadence;
 mod calls;
 pub(crate) mod dead;
 pub(crate) mod functions;
@@ -34,6 +35,7 @@ use crate::clock::Clock;
 use crate::driver::agenda::Agenda;
 use crate::driver::alarm::Alarm;
 use crate::driver::budget::Budget;
+use crate::driver::cadence::{Cadence, Open, SEAL_BYTES};
 use crate::driver::calls::Calls;
 use crate::driver::dead::Desk;
 use crate::driver::functions::{FunctionTable, SharedTable};
@@ -45,25 +47,14 @@ use crate::driver::report::Report;
 use crate::metrics::ShardMetrics;
 use crate::stall::pulse::Pulse;
 
-/// Longest that a commit which nobody waits for collects effects while invocations wait, or are under way
-/// elsewhere.
-const SEAL_AFTER: Duration = Duration::from_millis(5);
-
-/// The same for a commit that somebody waits for (another shard, an ingress, an egress) while invocations wait.
-/// Sealed at once it would write as pending what the next turn finishes.
-const RELEASE_AFTER: Duration = Duration::from_millis(2);
-
-/// Bytes from which it is sealed all the same.
-const SEAL_BYTES: usize = 1 << 20;
-
 /// How often instances are put to sleep while states wait for their memory, at least, in milliseconds.
 const SWEEP_POLL_MS: u64 = 20;
 
 /// How often a stopping shard looks whether it has settled, at least.
 const STOPPING_POLL: Duration = Duration::from_millis(20);
 
-/// Frames whose messages' targets are looked up before the first is taken.
-const LOOKED_UP_TOGETHER: usize = 16;
+/// Frames that are taken together: their messages' targets are looked up before the first is.
+const TAKEN_TOGETHER: usize = 16;
 
 /// Events of this thread's own tasks that one turn takes.
 const LOCAL_PER_TURN: usize = 4_096;
@@ -89,7 +80,9 @@ pub(crate) struct Driver {
     agenda: Agenda<(InvocationId, Box<Invocation>)>,
     /// Invocations that read entries.
     calls: Calls,
-    /// Frames for each shard, sent at the end of the turn.
+    /// Frames that came in and were not taken yet.
+    arrived: VecDeque<Frame>,
+    /// Frames for each shard, sent when the turn ends or a commit is sealed.
     frames: Vec<Vec<Frame>>,
     /// Replies for each lane, sent at the end of the turn.
     replies: Vec<Vec<(u64, TypedValue)>>,
@@ -100,7 +93,7 @@ pub(crate) struct Driver {
     report: Report,
     /// Who asks for dead letters.
     pub(crate) desk: Desk,
-    sealed_at: Instant,
+    cadence: Cadence,
     /// When calls under way are given up, once the process is asked to stop.
     stops_at: Option<Instant>,
 }
@@ -140,6 +133,7 @@ impl Driver {
             next_token: 0,
             agenda: Agenda::default(),
             calls: Calls::default(),
+            arrived: VecDeque::new(),
             frames: (0..process.shards()).map(|_| Vec::new()).collect(),
             replies: (0..process.shards()).map(|_| Vec::new()).collect(),
             egress: Vec::new(),
@@ -148,7 +142,7 @@ impl Driver {
             incoming: Vec::new(),
             report: Report::default(),
             desk: Desk::default(),
-            sealed_at: Instant::now(),
+            cadence: Cadence::new(Instant::now()),
             stops_at: None,
             pulse: process.pulses[index].clone(),
             process,
@@ -221,6 +215,7 @@ impl Driver {
             return;
         }
         let inbox = self.lane.inbox.clone();
+        inbox.set_rests(true);
         match self.next_wake_ms() {
             None => inbox.notified().await,
             Some(at_ms) => {
@@ -235,6 +230,7 @@ impl Driver {
                 }
             }
         }
+        inbox.set_rests(false);
         tokio::task::yield_now().await;
     }
 
@@ -254,10 +250,12 @@ impl Driver {
         self.act()?;
         self.answer_reads()?;
         self.invoke_planned(&mut budget)?;
-        if self.is_seal_due() {
-            self.sealed_at = Instant::now();
-            self.shard.seal();
+        self.seal_if_due()?;
+        if !self.arrived.is_empty() {
+            // More than the turn had room for: rather part of the next commit.
+            while self.take_frames() {}
             self.act()?;
+            self.seal_if_due()?;
         }
         self.flush();
         let queued = &self.lane;
@@ -273,16 +271,33 @@ impl Driver {
         Ok(())
     }
 
-    /// A commit is sealed as soon as the shard has caught up. While invocations wait for their turn it
-    /// may grow: what is finished before the seal need not be written as pending. While calls are under way
-    /// elsewhere one that nobody waits for may, too: each call that ends would make a commit of its own.
-    fn is_seal_due(&self) -> bool {
-        let has_releases = self.shard.has_releases();
-        let after = if has_releases { RELEASE_AFTER } else { SEAL_AFTER };
-        let has_calls = self.shard.in_flight() > 0 && self.stops_at.is_none();
-        let is_wanted = has_releases || self.shard.has_readers();
-        let is_growing = !self.agenda.is_empty() || (has_calls && !is_wanted);
-        !is_growing || self.sealed_at.elapsed() >= after || self.shard.open_bytes() >= SEAL_BYTES
+    /// What the next seal depends on.
+    fn open_commit(&self) -> Open {
+        Open {
+            has_work: !self.agenda.is_empty() || !self.arrived.is_empty(),
+            has_calls: self.shard.in_flight() > 0 && self.stops_at.is_none(),
+            has_readers: self.shard.has_readers(),
+            has_releases: self.shard.has_releases(),
+            bytes: self.shard.open_bytes(),
+        }
+    }
+
+    fn seal_if_due(&mut self) -> Result<(), String> {
+        let is_due = self.cadence.is_due(Instant::now(), self.open_commit());
+        if is_due { self.seal() } else { Ok(()) }
+    }
+
+    fn seal(&mut self) -> Result<(), String> {
+        self.cadence.sealed(Instant::now());
+        self.shard.seal();
+        self.act()
+    }
+
+    /// Whether a shard has nothing to do, and the open commit holds messages for it.
+    fn is_awaited(&self) -> bool {
+        let inboxes = &self.process.inboxes;
+        let rests = |receiver| inboxes[self.process.shard_of(receiver)].rests();
+        inboxes.iter().any(|inbox| inbox.rests()) && self.shard.has_sends_to(rests)
     }
 
     /// When the shard has something to do though nothing comes in.
@@ -291,7 +306,7 @@ impl Driver {
         if !self.shard.has_unsealed() {
             return wake_ms;
         }
-        let left = SEAL_AFTER.saturating_sub(self.sealed_at.elapsed());
+        let left = self.cadence.left(Instant::now());
         let seal_ms = self.clock.now_ms() + left.as_millis() as u64 + 1;
         Some(wake_ms.map_or(seal_ms, |wake_ms| wake_ms.min(seal_ms)))
     }
@@ -319,7 +334,7 @@ impl Driver {
         for item in incoming.drain(..) {
             match item {
                 Incoming::Submit { message, acknowledge } => self.submit(message, acknowledge),
-                Incoming::Frames(frames) => self.take_frames(frames),
+                Incoming::Frames(frames) => self.arrived.extend(frames),
                 Incoming::EgressConfirmed { partition, outbox, number } => {
                     self.shard.handle(Event::EgressConfirmed { partition, outbox, number });
                 }
@@ -338,14 +353,14 @@ impl Driver {
         Ok(())
     }
 
-    fn take_frames(&mut self, frames: Vec<Frame>) {
-        let mut frames = frames.into_iter();
-        while frames.len() > 0 {
-            self.shard.look_ahead(frames.as_slice().iter().take(LOOKED_UP_TOGETHER));
-            for frame in frames.by_ref().take(LOOKED_UP_TOGETHER) {
-                self.shard.handle(Event::Frame(frame));
-            }
+    /// Takes some frames, if there are any.
+    fn take_frames(&mut self) -> bool {
+        let count = self.arrived.len().min(TAKEN_TOGETHER);
+        self.shard.look_ahead(self.arrived.iter().take(count));
+        for frame in self.arrived.drain(..count) {
+            self.shard.handle(Event::Frame(frame));
         }
+        count > 0
     }
 
     fn take_local(&mut self) -> Result<(), String> {
@@ -391,11 +406,28 @@ impl Driver {
         self.shard.handle(Event::Submit { message, token: Some(SubmitToken(token)) });
     }
 
-    /// Starts what is planned, as far as the turn has room, and does what follows from it.
+    /// Starts what is planned, as far as the turn has room, and does what follows from it. Messages of other
+    /// shards are taken when nothing else is left: until then no commit has to write them as pending.
     fn invoke_planned(&mut self, budget: &mut Budget) -> Result<(), String> {
         // What was written so far is sealed before there is more of it.
         while self.shard.open_bytes() < SEAL_BYTES && budget.spend() {
-            let Some((id, invocation)) = self.agenda.next() else { break };
+            let Some((id, invocation)) = self.agenda.next() else {
+                if self.arrived.is_empty() {
+                    break;
+                }
+                self.agenda.end_turn();
+                // Nothing is unfinished.
+                if self
+                    .cadence
+                    .is_due_early(Instant::now(), self.open_commit(), || self.is_awaited())
+                {
+                    self.seal()?;
+                    self.flush();
+                }
+                self.take_frames();
+                self.act()?;
+                continue;
+            };
             self.invoke(id, *invocation);
             self.act()?;
         }
@@ -425,7 +457,7 @@ impl Driver {
         match action {
             Action::Invoke { id, invocation } => self.agenda.add(id.slot, (id, invocation)),
             Action::Rows { id, page } => self.calls.add(id, page),
-            Action::Append { scope, commit } => self.append(scope, &commit)?,
+            Action::Append { scope, commit } => self.append(scope, commit)?,
             Action::Get { purpose, keys } => self.reads.add(purpose, keys),
             Action::Scan { purpose, range } => self.start_scan(purpose, range)?,
             Action::Frame(frame) => {
@@ -466,9 +498,10 @@ impl Driver {
         self.shard.handle(Event::Done { id, result });
     }
 
-    fn append(&mut self, scope: u32, commit: &Commit) -> Result<(), String> {
-        let lsn = self.store.append(commit).map_err(|error| error.to_string())?;
+    fn append(&mut self, scope: u32, commit: Commit) -> Result<(), String> {
+        let lsn = self.store.append(&commit).map_err(|error| error.to_string())?;
         self.metrics.commits.size.record(commit.ops.as_bytes().len() as u64);
+        self.shard.reuse(scope, commit.ops);
         self.pulse.store.commits.begin();
         self.in_flight.push_back((lsn, scope, commit.number, Instant::now()));
         self.shard.handle(Event::Appended { scope, number: commit.number });

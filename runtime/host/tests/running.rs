@@ -3,7 +3,7 @@
 #![allow(clippy::unwrap_used, reason = "a test that cannot go on fails")]
 
 use std::path::Path;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -154,6 +154,51 @@ async fn functions_that_never_rest_do_not_hold_up_a_stop() {
         stopped.recv_timeout(Duration::from_secs(60))
     });
     stopped.await.unwrap().expect("it stops").unwrap();
+}
+
+/// Messages that have come back from the other shard, or from a neighbour on this one.
+static CAME_BACK: AtomicUsize = AtomicUsize::new(0);
+
+const SENT_ABOUT: usize = 16;
+
+/// Sends messages to both shards, then never rests.
+async fn busy(ctx: &mut Context, count: i64) -> Result<(), FunctionError> {
+    if count == 0 {
+        for n in 0..SENT_ABOUT {
+            ctx.send(("test/turn-back", format!("b{n}")), 0_i64)?;
+        }
+    }
+    let id = ctx.id().to_owned();
+    ctx.send(("test/busy", id), count + 1)
+}
+
+async fn turn_back(ctx: &mut Context, _: i64) -> Result<(), FunctionError> {
+    ctx.send(("test/came-back", "a"), 0_i64)
+}
+
+async fn came_back(_: &mut Context, _: i64) -> Result<(), FunctionError> {
+    CAME_BACK.fetch_add(1, Ordering::Relaxed);
+    Ok(())
+}
+
+function! { "test/busy", busy }
+function! { "test/turn-back", turn_back }
+function! { "test/came-back", came_back }
+
+#[tokio::test]
+async fn messages_of_another_shard_are_taken_by_one_that_never_rests() {
+    let (sender, started) = oneshot::channel();
+    let starter = Starter { function: "busy", started: Mutex::new(Some(sender)) };
+    let metrics = Arc::new(Metrics::new(2));
+    let plan = plan_with(Arc::new(starter));
+    let store = Arc::new(MemoryStore::new());
+    let mut settings = Settings::default();
+    settings.runtime.stop_timeout = Duration::from_millis(200);
+    let running = runtime::start(plan, &settings, metrics, store, 8).await.unwrap();
+    started.await.unwrap();
+    until("all are back", || CAME_BACK.load(Ordering::Relaxed) == SENT_ABOUT).await;
+    let stopping = tokio::runtime::Handle::current();
+    tokio::task::spawn_blocking(move || stopping.block_on(running.stop())).await.unwrap().unwrap();
 }
 
 /// A store whose disk does not answer until it is told to: commits are taken and do not become durable.

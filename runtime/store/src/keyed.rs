@@ -1,6 +1,6 @@
 //! A hash map of rows whose keys and values are bytes: a row's key and value are one piece of memory, so
-//! that writing one looks at memory three times, not five. A layer keeps the spaces in it that are read
-//! by key alone.
+//! that writing one looks at memory three times, not five; a short one, such as a mark, lies in the map
+//! itself. A layer keeps the spaces in it that are read by key alone.
 
 use std::hash::BuildHasher;
 
@@ -11,6 +11,9 @@ use smallvec::SmallVec;
 
 /// A row that shrinks below a quarter of its allocation (and saves this much) is allocated anew.
 const SLACK_BYTES: usize = 256;
+/// Longest row that lies in the map, in bytes: marks and heads of channels, until their numbers are beyond
+/// 200 million.
+const SHORT_BYTES_MAX: usize = 24;
 
 #[derive(Debug, Default)]
 pub(crate) struct Keyed {
@@ -18,9 +21,9 @@ pub(crate) struct Keyed {
 }
 
 #[derive(Debug)]
-struct Row {
+pub(crate) struct Row {
     /// Key, then value.
-    bytes: Vec<u8>,
+    bytes: SmallVec<[u8; SHORT_BYTES_MAX]>,
     hash: u32,
     key_len: u32,
     is_deleted: bool,
@@ -50,7 +53,9 @@ impl Row {
         let needed = self.key_len as usize + new.len();
         self.bytes.truncate(self.key_len as usize);
         if needed + SLACK_BYTES < before / 4 {
-            self.bytes.shrink_to(needed);
+            let mut bytes = SmallVec::with_capacity(needed);
+            bytes.extend_from_slice(&self.bytes);
+            self.bytes = bytes;
         }
         self.bytes.extend_from_slice(new);
         self.is_deleted = value.is_none();
@@ -69,22 +74,25 @@ fn spread(hash: u32) -> u64 {
     u64::from(hash).wrapping_mul(0x9e37_79b9_7f4a_7c15)
 }
 
+/// Looks at the bytes of rows that are about to be written: the processor waits for the memory of all of
+/// them at once.
+pub(crate) fn fetch<'r>(rows: impl Iterator<Item = &'r Row>) {
+    // First all look-ups, which find the rows.
+    let rows: SmallVec<[&Row; 16]> = rows.collect();
+    for row in rows {
+        std::hint::black_box((row.bytes.first(), row.bytes.last()));
+    }
+}
+
 impl Keyed {
     pub(crate) fn len(&self) -> usize {
         self.rows.len()
     }
 
-    /// Looks at the rows of keys that are about to be written, step by step for all of them: the processor
-    /// then waits for the memory of all of them at once.
-    pub(crate) fn look_up<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        let find = |key| {
-            let hash = hash_of(key);
-            self.rows.find(spread(hash), |row| row.hash == hash)
-        };
-        let found: SmallVec<[&Row; 16]> = keys.filter_map(find).collect();
-        for row in found {
-            std::hint::black_box((row.bytes.first(), row.bytes.last()));
-        }
+    /// The row that most likely has this key, without a look at its bytes.
+    pub(crate) fn guess(&self, key: &[u8]) -> Option<&Row> {
+        let hash = hash_of(key);
+        self.rows.find(spread(hash), |row| row.hash == hash)
     }
 
     /// What is known of `key`: `None` nothing, `Some(None)` that it was deleted.
@@ -101,7 +109,7 @@ impl Keyed {
             Entry::Occupied(mut entry) => entry.get_mut().overwrite(value),
             Entry::Vacant(entry) => {
                 let key_len = u32::try_from(key.len()).expect("keys are shorter than 64 KB");
-                let mut bytes = Vec::with_capacity(key.len() + value.map_or(0, <[u8]>::len));
+                let mut bytes = SmallVec::with_capacity(key.len() + value.map_or(0, <[u8]>::len));
                 bytes.extend_from_slice(key);
                 bytes.extend_from_slice(value.unwrap_or_default());
                 let row = Row { bytes, hash, key_len, is_deleted: value.is_none() };

@@ -12,7 +12,7 @@ use std::ops::Bound;
 use dormouse_engine::keys;
 use rustc_hash::FxHashMap;
 
-use crate::keyed::Keyed;
+use crate::keyed::{self, Keyed};
 use crate::merge::Merged;
 use crate::overlay::sent::{Sent, SentKey, sent_key};
 use crate::state::Channel;
@@ -106,7 +106,11 @@ impl Layer {
     /// Looks at keys that are about to be written, which changes nothing: the processor then waits for the
     /// memory of all of them at once.
     pub(crate) fn look_up<'k>(&self, keys: impl Iterator<Item = &'k [u8]>) {
-        self.keyed.look_up(keys.filter(|key| matches!(place_of(key), Place::Keyed)));
+        keyed::fetch(keys.filter_map(|key| match place_of(key) {
+            Place::Keyed => self.keyed.guess(key),
+            Place::Meta(partition) => self.meta.get(&partition)?.guess(key),
+            Place::Sent(..) | Place::Sorted => None,
+        }));
     }
 
     /// Puts `value`. `fresh` says that no older layer and not the base can hold the key.

@@ -37,6 +37,22 @@ fn messages_leave_in_the_order_sent_when_their_commit_is_appended() {
     );
 }
 
+#[test]
+fn it_is_known_for_whom_the_open_commit_has_messages() {
+    let near = (0..).map(|n| format!("count/n{n}")).find(|text| place(text) == 0).unwrap();
+    let far = (0..).map(|n| format!("count/f{n}")).find(|text| place(text) == 1).unwrap();
+    let mut rig = Rig::with(Setup { partitions: 2, owned: vec![0], ..Setup::default() });
+    wake(&mut rig, &near);
+    let has_sends_to = |rig: &Rig, partition| rig.shard.has_sends_to(|to| to == partition);
+    rig.submit(&near, "one");
+    rig.done(answer().send(&near, "me"));
+    assert!(!has_sends_to(&rig, Partition(0)) && !has_sends_to(&rig, Partition(1)));
+    rig.done(answer().send(&far, "x"));
+    assert!(!has_sends_to(&rig, Partition(0)) && has_sends_to(&rig, Partition(1)));
+    rig.append();
+    assert!(!has_sends_to(&rig, Partition(1)));
+}
+
 fn place(text: &str) -> u16 {
     partition_of(&address(text), 2).0
 }

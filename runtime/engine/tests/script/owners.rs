@@ -163,7 +163,7 @@ fn a_sender_is_told_only_what_cannot_be_lost_any_more() {
         epoch: 1,
         after: 0,
         opens: true,
-        messages: vec![message(&instance(HERE), "x").into()],
+        messages: [message(&instance(HERE), "x").into()].into_iter().collect(),
     };
     rig.handle(from_there(batch));
     rig.handle(from_there(FrameBody::Ask));

@@ -384,6 +384,7 @@ impl Rig {
         }
         self.trims += commit.trims.len() as u64;
         self.appended = commit.number;
+        self.shard.reuse(scope, commit.ops);
         self.handle(Event::Appended { scope, number: commit.number });
     }
 

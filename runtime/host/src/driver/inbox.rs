@@ -84,6 +84,8 @@ pub(crate) struct Inbox {
     notify: Notify,
     /// A notification is on its way already.
     is_notified: AtomicBool,
+    /// The shard has nothing to do.
+    rests: AtomicBool,
 }
 
 impl Inbox {
@@ -107,6 +109,15 @@ impl Inbox {
         debug_assert!(empty.is_empty());
         self.is_notified.swap(false, Ordering::AcqRel);
         std::mem::swap(&mut *self.lock(), empty);
+    }
+
+    /// Whether the shard has nothing to do until something is put in.
+    pub(crate) fn rests(&self) -> bool {
+        self.rests.load(Ordering::Relaxed)
+    }
+
+    pub(crate) fn set_rests(&self, rests: bool) {
+        self.rests.store(rests, Ordering::Relaxed);
     }
 
     pub(crate) async fn notified(&self) {
