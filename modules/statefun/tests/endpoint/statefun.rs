@@ -52,6 +52,7 @@ fn okhttp_says_less_about_what_it_accepts() {
         assert_eq!(head.headers["content-type"], "application/octet-stream");
         assert_eq!(head.headers["accept-encoding"], "gzip");
         assert!(!head.headers.contains_key("accept"));
+        assert_eq!(head.headers["user-agent"], "statefun");
     });
 }
 
