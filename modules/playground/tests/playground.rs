@@ -154,6 +154,26 @@ fn a_body_in_chunks_is_put_together() {
     });
 }
 
+/// `curl` asks before it sends a long body.
+#[test]
+fn a_client_that_asks_first_is_told_to_go_on() {
+    run(async {
+        let (memory, address) = ingress();
+        let mut client = Client::connect(address).await;
+        let head = format!(
+            "PUT /example/person/x HTTP/1.1\r\nhost: x\r\n{VND}\r\ncontent-length: 3\r\n\
+             expect: 100-continue\r\n\r\n"
+        );
+        client.stream.write_all(head.as_bytes()).await.unwrap();
+        let mut said = [0; 25];
+        client.stream.read_exact(&mut said).await.unwrap();
+        assert_eq!(&said, b"HTTP/1.1 100 Continue\r\n\r\n");
+        client.stream.write_all(b"Bob").await.unwrap();
+        assert_eq!(client.answer().await.unwrap().status, 200);
+        assert_eq!(memory.submitted()[0].value, TypedValue::new("example/GreetRequest", "Bob"));
+    });
+}
+
 #[test]
 fn mistakes_have_the_original_header_and_the_right_status() {
     run(async {

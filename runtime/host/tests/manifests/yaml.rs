@@ -74,6 +74,13 @@ fn lines_inside_of_brackets_may_begin_anywhere() {
             "{findings}"
         );
     }
+    for line_end in ["\n", "\r\n", "\r"] {
+        let text = "# Größe: 1 €\nkind: test.v1/ingress\nspec:\n  id: &i [ # ü\n'ä€'\n  ]\n";
+        expect![[r#"
+            module.yaml:4:7: error: `id`: expected `<namespace>/<name>`, found a list
+        "#]]
+        .assert_eq(&plan_of(text.replace('\n', line_end).as_bytes(), &["linked/one"]).1);
+    }
     check(
         "kind: test.v1/ingress\nspec: {\nid: a/in,\nidd: 1\n}\n",
         expect![[r#"
