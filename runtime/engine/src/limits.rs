@@ -65,7 +65,7 @@ impl Default for Limits {
             mailbox_len_max: 10_000,
             mailbox_bytes_max: 1 << 20,
             batch_len_max: 1_000,
-            batch_bytes_max: 1 << 20,
+            batch_bytes_max: 768 << 10,
             in_flight_max: 16_384,
             handshakes_max: 8,
             handshake_rounds_max: 3,

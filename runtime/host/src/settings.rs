@@ -94,6 +94,10 @@ pub enum LogFormat {
     Json,
 }
 
+/// With its state, the target and the framing, a request then mostly fits the mebibyte that some servers and
+/// proxies take at most (aiohttp and nginx, as they come).
+const BATCH_BYTES: u64 = 768 * 1024;
+
 /// The bounds of queues and buffers.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Limits {
@@ -184,7 +188,7 @@ impl Default for Limits {
             mailbox_messages: 10_000,
             mailbox_bytes: MIB,
             batch_messages: 1_000,
-            batch_bytes: MIB,
+            batch_bytes: BATCH_BYTES,
             in_flight: 16_384,
             channel_window_bytes: 256 * 1024,
             egress_window: 256,

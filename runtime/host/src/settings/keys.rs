@@ -198,7 +198,7 @@ pub const KEYS: &[Key] = &[
     Key {
         name: "limits.batch",
         form: "size",
-        default: "1MB",
+        default: "768KB",
         summary: "Messages given to a function in one invocation, in bytes; one message may be larger.",
         set: |s, v| size(v, 1).map(|bytes| s.limits.batch_bytes = bytes),
     },
