@@ -17,8 +17,9 @@ use tokio::time::{Instant, timeout};
 use crate::attempts::{Failure, FailureKind};
 use crate::endpoint::{Endpoint, Site};
 
-/// Bytes of calls in one request (a single call may exceed it).
-const REQUEST_BYTES_MAX: usize = 1 << 20;
+/// Bytes of calls in one request (a single call may exceed it): less than the mebibyte that some servers and
+/// proxies take at most.
+const REQUEST_BYTES_MAX: usize = 768 << 10;
 /// With so many requests of a function under way on a shard, the next calls gather ...
 const REQUESTS_UNDER_WAY: usize = 4;
 /// ... for at most so long: requests that hang hold up no others.

@@ -281,3 +281,31 @@ fn at_most_as_many_calls_as_the_server_takes_and_bad_answers_are_made_alone() {
         assert_eq!(seen.requests.borrow().len(), 1 + 2 + 8);
     });
 }
+
+#[test]
+fn long_calls_go_together_up_to_what_servers_take() {
+    run(async {
+        const LENGTH: usize = 100 << 10;
+        // Seven of them are 700 KiB, and eight more than fits.
+        let (address, seen) = hyper_server(async |number| {
+            let mut answer = good(NO_EFFECTS);
+            if number > 1 {
+                let answers = vec![CallAnswer::Answered(NO_EFFECTS.into()); 7];
+                *answer.body_mut() = Full::from(many::answer(&answers));
+            }
+            taking(answer)
+        })
+        .await;
+        let function = function(&format!("http://{address}/"), together(64));
+        assert_no_effects(function.invoke(bob(0)).await);
+        for answer in call_all(&*function, (0..7).map(|_| bob(LENGTH))).await {
+            assert_no_effects(answer);
+        }
+        for answer in call_all(&*function, (0..14).map(|_| bob(LENGTH))).await {
+            assert_no_effects(answer);
+        }
+        let lengths: Vec<usize> = seen.requests.borrow().iter().map(|body| body.len()).collect();
+        assert_eq!(lengths.len(), 1 + 1 + 2, "{lengths:?}");
+        assert!(lengths.iter().all(|length| *length < 1 << 20), "{lengths:?}");
+    });
+}
