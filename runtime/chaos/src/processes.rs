@@ -14,6 +14,10 @@ use dormouse_interop::process::Running;
 
 /// How long a start, a stop, or an end after a failed write may take.
 const PATIENCE: Duration = Duration::from_secs(90);
+
+/// Longest time until it notices what became of its disk: it goes on with the room that its log has taken
+/// already, megabytes that a starved machine takes minutes to fill.
+const PATIENCE_FULL: Duration = Duration::from_secs(600);
 /// Pause between two looks at a process.
 const POLL: Duration = Duration::from_millis(10);
 
@@ -135,7 +139,7 @@ impl Application {
         mut meanwhile: impl FnMut() -> Result<()>,
     ) -> Result<bool> {
         let mut running = self.running.take().context("the application was not started")?;
-        let deadline = Instant::now() + PATIENCE;
+        let deadline = Instant::now() + PATIENCE_FULL;
         let status = loop {
             if let Some(status) = running.ended()? {
                 break status;
@@ -146,7 +150,7 @@ impl Application {
                 return Ok(false);
             }
             if Instant::now() > deadline {
-                bail!("still running after {PATIENCE:?} of {why:?}\n{}", running.log_tail());
+                bail!("still running after {PATIENCE_FULL:?} of {why:?}\n{}", running.log_tail());
             }
             meanwhile()?;
             std::thread::sleep(POLL);
