@@ -61,7 +61,7 @@ pub(crate) struct Steps {
     /// Tables from here on may not be synced yet.
     first_new: u64,
     /// Of these, how long each was when it was synced; `None`: it has not grown since, so it is finished.
-    /// Even a sync of nothing makes the disk flush, and compaction leaves many tables behind it.
+    /// Even a sync of nothing is a call that may flush the disk, and compaction leaves many tables behind it.
     synced: FxHashMap<u64, Option<u64>>,
     unsynced_bytes: usize,
     /// [`Pace::appended_bytes`] at the end of the step before.
