@@ -18,6 +18,7 @@ const PATIENCE: Duration = Duration::from_secs(90);
 /// Longest time until it notices what became of its disk: it goes on with the room that its log has taken
 /// already, megabytes that a starved machine takes minutes to fill.
 const PATIENCE_FULL: Duration = Duration::from_secs(600);
+
 /// Pause between two looks at a process.
 const POLL: Duration = Duration::from_millis(10);
 
