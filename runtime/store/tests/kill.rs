@@ -131,7 +131,7 @@ fn a_killed_process_loses_nothing_that_was_durable() {
         }
         store.close().unwrap();
     }
-    assert!(reached.iter().all(|number| *number > 1_000), "hardly any work: {reached:?}");
+    assert!(reached.iter().all(|number| *number > 100), "hardly any work: {reached:?}");
     let tables = std::fs::read_dir(directory.path().join("base/tables")).unwrap().count();
     assert!(tables > 0, "no checkpoint was ever written");
 }

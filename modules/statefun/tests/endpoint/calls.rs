@@ -61,7 +61,7 @@ pub(crate) async fn call(url: String, transport: Transport) -> Result<Response, 
 
 /// A short budget, for calls that are to fail.
 pub(crate) fn brief() -> Transport {
-    Transport { call: ms(60), ..Transport::default() }
+    Transport { call: ms(250), ..Transport::default() }
 }
 
 pub(crate) fn assert_no_effects(response: Result<Response, InvokeError>) {

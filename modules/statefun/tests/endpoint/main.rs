@@ -118,7 +118,8 @@ fn an_answer_without_the_content_type_is_no_answer() {
             builder.body(Full::default()).unwrap()
         })
         .await;
-        let message = refusal(call(format!("http://{address}/f"), brief()).await);
+        let transport = Transport { call: ms(60), ..brief() };
+        let message = refusal(call(format!("http://{address}/f"), transport).await);
         assert!(
             message.contains("expected the content type `application/octet-stream`, got none"),
             "{message}"
