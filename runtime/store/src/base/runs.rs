@@ -14,6 +14,8 @@ const SLOTS: u32 = u32::BITS;
 const PLACES: u32 = 2;
 /// A run that would leave more bits than one place in so many has a filter of its own only.
 const ROOM: usize = 2;
+/// So many times the places that the first run needs are made, for longer ones that follow.
+const SPARE: usize = 16;
 
 /// What point reads look at.
 #[derive(Debug)]
@@ -35,7 +37,9 @@ pub(crate) struct Written {
 /// Which runs may hold a key: the runs whose bits are at all of its places.
 #[derive(Clone, Debug)]
 struct Masks {
+    /// None while no table has a bit.
     places: Arc<[u32]>,
+    places_max: usize,
     /// Of each table that has a bit.
     bits: FxHashMap<TableId, u32>,
 }
@@ -49,9 +53,8 @@ impl Written {
 impl Runs {
     /// The tables of `tree`, with so much memory for [`Masks`]; tables that are there already have none.
     pub(crate) fn open(tree: &AnyTree, mask_bytes: u64) -> Self {
-        let places = (mask_bytes / 4).max(1).next_power_of_two();
-        let masks = Masks { places: vec![0; places as usize].into(), bits: FxHashMap::default() };
-        Self::of(tree, masks)
+        let places_max = (mask_bytes / 4).max(1).next_power_of_two() as usize;
+        Self::of(tree, Masks { places: Arc::default(), places_max, bits: FxHashMap::default() })
     }
 
     /// The tables after a step of compaction.
@@ -111,6 +114,9 @@ impl Masks {
     }
 
     fn of(&self, hash: u64) -> u32 {
+        if self.places.is_empty() {
+            return 0;
+        }
         let at = Self::at(hash, self.places.len());
         at.into_iter().fold(u32::MAX, |mask, place| mask & self.places[place])
     }
@@ -125,22 +131,29 @@ impl Masks {
         let (before, kept) = (used(&self.bits), used(&bits));
         let places = if before == kept {
             Arc::clone(&self.places)
+        } else if kept == 0 {
+            Arc::default()
         } else {
             self.places.iter().map(|mask| mask & kept).collect()
         };
-        Self { places, bits }
+        Self { places, bits, ..*self }
     }
 
     /// With these tables, which one checkpoint has written. Without a bit that is free, or when there are
     /// too many rows, they keep none: reads then ask their own filters.
     fn with(self, tables: &[Table], written: &Written) -> Self {
         let used = self.bits.values().fold(0, |used, bit| used | bit);
-        let is_crowded = written.hashes.len() * PLACES as usize > self.places.len() / ROOM;
-        if used == u32::MAX || is_crowded {
+        let needed = written.hashes.len() * PLACES as usize * ROOM;
+        let count = match self.places.len() {
+            0 => (needed * SPARE).next_power_of_two().min(self.places_max),
+            count => count,
+        };
+        if used == u32::MAX || needed > count {
             return self;
         }
         let bit = 1 << (!used).trailing_zeros().min(SLOTS - 1);
         let mut places = self.places.to_vec();
+        places.resize(count, 0);
         for hash in &written.hashes {
             for place in Self::at(*hash, places.len()) {
                 places[place] |= bit;
@@ -148,7 +161,7 @@ impl Masks {
         }
         let mut bits = self.bits;
         bits.extend(tables.iter().map(|table| (table.id(), bit)));
-        Self { places: places.into(), bits }
+        Self { places: places.into(), bits, places_max: self.places_max }
     }
 }
 
