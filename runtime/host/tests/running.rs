@@ -135,10 +135,10 @@ impl Ingress for Starter {
     }
 }
 
-#[tokio::test]
-async fn functions_that_never_rest_do_not_hold_up_a_stop() {
+/// Two shards, once this function has been sent its first message; a stop gives them 0.2 s.
+async fn started(function: &'static str) -> runtime::Running {
     let (sender, started) = oneshot::channel();
-    let starter = Starter { function: "restless", started: Mutex::new(Some(sender)) };
+    let starter = Starter { function, started: Mutex::new(Some(sender)) };
     let metrics = Arc::new(Metrics::new(2));
     let plan = plan_with(Arc::new(starter));
     let store = Arc::new(MemoryStore::new());
@@ -146,6 +146,12 @@ async fn functions_that_never_rest_do_not_hold_up_a_stop() {
     settings.runtime.stop_timeout = Duration::from_millis(200);
     let running = runtime::start(plan, &settings, metrics, store, 8).await.unwrap();
     started.await.unwrap();
+    running
+}
+
+#[tokio::test]
+async fn functions_that_never_rest_do_not_hold_up_a_stop() {
+    let running = started("restless").await;
     let (sender, stopped) = std::sync::mpsc::channel();
     let handle = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || sender.send(handle.block_on(running.stop())));
@@ -187,15 +193,7 @@ function! { "test/came-back", came_back }
 
 #[tokio::test]
 async fn messages_of_another_shard_are_taken_by_one_that_never_rests() {
-    let (sender, started) = oneshot::channel();
-    let starter = Starter { function: "busy", started: Mutex::new(Some(sender)) };
-    let metrics = Arc::new(Metrics::new(2));
-    let plan = plan_with(Arc::new(starter));
-    let store = Arc::new(MemoryStore::new());
-    let mut settings = Settings::default();
-    settings.runtime.stop_timeout = Duration::from_millis(200);
-    let running = runtime::start(plan, &settings, metrics, store, 8).await.unwrap();
-    started.await.unwrap();
+    let running = started("busy").await;
     until("all are back", || CAME_BACK.load(Ordering::Relaxed) == SENT_ABOUT).await;
     let stopping = tokio::runtime::Handle::current();
     tokio::task::spawn_blocking(move || stopping.block_on(running.stop())).await.unwrap().unwrap();
